@@ -1,0 +1,1 @@
+"""The specification: integer golden models of inference, learning and cycle counts (numpy only)."""

@@ -1,0 +1,85 @@
+"""Golden model of inference: Dense and ReLU as hls4ml's Resource strategy computes them."""
+import numpy as np
+
+from .formats import Fixed
+from .network import Dense, Network, Relu, Stage
+from .requantize import requantize
+
+
+def accumulate(layer: Dense, source: Fixed, x, weight_codes=None, bias_codes=None) -> np.ndarray:
+    """Pre-activations before the result cast: accum codes [..., n_out] of inputs [..., n_in].
+
+    Each exact product is cast to the accumulator type before it is added. The accumulator wraps,
+    so the order of the terms does not matter and the wrap is taken once, at the end.
+    Weights may carry leading axes that broadcast against those of `x` (one weight set per pass).
+    """
+    w = layer.weight_codes if weight_codes is None else weight_codes
+    b = layer.bias_codes if bias_codes is None else bias_codes
+    x = np.asarray(x, np.int64)
+    product_frac = source.frac + layer.weight.frac
+    if product_frac <= layer.accum.frac:
+        # Nothing is dropped from a product: the sum of exact products, then the cast, is the same.
+        if w.ndim == 2:
+            total = _matmul(x, w.T, source, layer)
+        else:
+            total = np.einsum("...i,...ji->...j", x, w)
+        total = total << layer.accum.frac - product_frac
+    else:
+        total = requantize(x[..., None, :] * w, product_frac, layer.accum).sum(-1)
+    total = total + requantize(b, layer.bias.frac, layer.accum)
+    return requantize(total, layer.accum.frac, layer.accum)
+
+
+def _matmul(x, w_t, source: Fixed, layer: Dense) -> np.ndarray:
+    """Integer matrix product, by float64 BLAS where every partial sum is exact (below 2**53)."""
+    if source.width + layer.weight.width + layer.n_in.bit_length() <= 52:
+        return (x.astype(np.float64) @ w_t.astype(np.float64)).astype(np.int64)
+    return x @ w_t
+
+
+def activate(stage: Stage, acc) -> np.ndarray:
+    """Output codes of a stage from its accumulators: result cast, then ReLU and its cast."""
+    dense = stage.dense
+    y = requantize(acc, dense.accum.frac, dense.result)
+    return relu(stage.relu, y, dense.result) if stage.relu else y
+
+
+def relu(layer: Relu, x, source: Fixed) -> np.ndarray:
+    """y = (result)max(x, 0) on codes of any shape."""
+    return requantize(np.maximum(x, 0), source.frac, layer.result)
+
+
+def forward(network: Network, x, start: int = 0) -> np.ndarray:
+    """Logit codes [..., n_classes] of input codes [..., n_in] of stage `start`."""
+    for stage in network.stages[start:]:
+        x = activate(stage, accumulate(stage.dense, stage.source, x))
+    return x
+
+
+def trace(network: Network, x) -> dict[str, np.ndarray]:
+    """Output codes of every layer, by name; as hls4ml's ``ModelGraph.trace``."""
+    outputs = {}
+    for stage in network.stages:
+        acc = accumulate(stage.dense, stage.source, x)
+        outputs[stage.dense.name] = requantize(acc, stage.dense.accum.frac, stage.dense.result)
+        x = activate(stage, acc)
+        if stage.relu:
+            outputs[stage.relu.name] = x
+    return outputs
+
+
+def quantize(values, to: Fixed) -> np.ndarray:
+    """Codes of real `values` in format `to`: how hls4ml's bridge assigns float inputs.
+
+    Raises
+    ------
+    ValueError
+        For NaN or infinity.
+    """
+    values = np.asarray(values, np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("features hold NaN or infinity; clean the data first")
+    # 40 extra bits are exact for any feature a sensor delivers; rounding acts on what is left.
+    extra = min(40, 60 - to.frac)
+    scaled = np.clip(values * 2.0 ** (to.frac + extra), -2.0 ** 61, 2.0 ** 61)
+    return requantize(np.floor(scaled).astype(np.int64), to.frac + extra, to)

@@ -1,0 +1,206 @@
+"""A quantized network as plain data: what the front ends deliver and everything else reads."""
+import hashlib
+from dataclasses import asdict, dataclass, field, replace
+
+import numpy as np
+
+from .formats import Fixed
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dense:
+    """A fully connected layer with hls4ml's Resource semantics.
+
+    result = (result)(accum)(bias + sum over inputs of (accum)(x * weight)), accum wrapping
+
+    Parameters
+    ----------
+    name : str
+    n_in, n_out : int
+    reuse_factor : int
+        Words of the weight memory = cycles in which the multipliers serve all products of a pass.
+        Divides `n_in`.
+    weight, bias, accum, result : Fixed
+        Number formats.
+    weight_codes : array of int64 [n_out, n_in]
+        hls4ml's Resource layout: row j holds the weights of output j.
+    bias_codes : array of int64 [n_out]
+    trainable : bool
+        Whether the layer gets a weight memory that can learn.
+
+    Raises
+    ------
+    ValueError
+        For shapes, codes or formats that do not fit together.
+    """
+    name: str
+    n_in: int
+    n_out: int
+    reuse_factor: int
+    weight: Fixed
+    bias: Fixed
+    accum: Fixed
+    result: Fixed
+    weight_codes: np.ndarray
+    bias_codes: np.ndarray
+    trainable: bool = False
+
+    def __post_init__(self):
+        if self.n_in < 1 or self.n_out < 1:
+            raise ValueError(f"{self.name}: {self.n_in} inputs and {self.n_out} outputs")
+        if self.reuse_factor < 1 or self.n_in % self.reuse_factor:
+            raise ValueError(f"{self.name}: reuse factor {self.reuse_factor} does not divide its "
+                             f"{self.n_in} inputs")
+        if self.accum.overflow != "WRAP":
+            raise ValueError(f"{self.name}: accumulator {self.accum} saturates; needs WRAP")
+        if self.trainable and not (self.weight.signed and self.bias.signed):
+            raise ValueError(f"{self.name}: trainable weights and biases are signed")
+        for what, shape in (("weight", (self.n_out, self.n_in)), ("bias", (self.n_out,))):
+            codes = getattr(self, f"{what}_codes")
+            if np.shape(codes) != shape:
+                raise ValueError(f"{self.name}: {what} codes have shape {np.shape(codes)}, "
+                                 f"not {shape}")
+            object.__setattr__(self, f"{what}_codes", getattr(self, what).check(codes))
+
+    @property
+    def inputs_per_word(self) -> int:
+        """Inputs that meet one weight word: P = n_in / reuse_factor."""
+        return self.n_in // self.reuse_factor
+
+    @property
+    def lanes(self) -> int:
+        """Weights in one word = multipliers: n_out * P."""
+        return self.n_out * self.inputs_per_word
+
+    def words(self, weight_codes: np.ndarray) -> np.ndarray:
+        """Weights [..., n_out, n_in] as memory words [..., reuse_factor, lanes].
+
+        Lane m of word r holds the flat element ``r + reuse_factor * m`` of the [n_out][n_in]
+        array, which is hls4ml's ``ARRAY_RESHAPE block`` of a Resource layer.
+        """
+        lead = weight_codes.shape[:-2]
+        return np.swapaxes(weight_codes.reshape(*lead, self.lanes, self.reuse_factor), -1, -2)
+
+    def matrix(self, words: np.ndarray) -> np.ndarray:
+        """The inverse of :meth:`words`: [..., reuse_factor, lanes] to [..., n_out, n_in]."""
+        lead = words.shape[:-2]
+        return np.swapaxes(words, -1, -2).reshape(*lead, self.n_out, self.n_in)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relu:
+    """y = (result)max(x, 0): hls4ml's relu, which casts positive values to its own type."""
+    name: str
+    n: int
+    result: Fixed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A dense layer and the ReLU behind it, if any: what one hardware engine computes."""
+    index: int
+    dense: Dense
+    relu: Relu | None
+    source: Fixed                       # format of the stage's input codes
+    drain_words: int                    # words in which the outputs leave: the successor's words
+
+    @property
+    def result(self) -> Fixed:
+        """Format of the stage's output codes."""
+        return self.relu.result if self.relu else self.dense.result
+
+    @property
+    def drain_lanes(self) -> int:
+        """Outputs in one drained word; word s holds outputs ``s + drain_words * c``."""
+        return self.dense.n_out // self.drain_words
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """Layers in order, each fed by the one before it.
+
+    Parameters
+    ----------
+    name : str
+    input : Fixed
+        Format of the features, with the rounding and overflow of hls4ml's input type.
+    layers : tuple of Dense and Relu
+        Starts and ends with a Dense (raw logits out); a Relu follows a Dense.
+
+    Raises
+    ------
+    ValueError
+        For a chain of layers that does not fit, naming the layer.
+    """
+    name: str
+    input: Fixed
+    layers: tuple[Dense | Relu, ...]
+    stages: tuple[Stage, ...] = field(init=False, repr=False)
+
+    def __post_init__(self):
+        if not self.layers:
+            raise ValueError(f"{self.name}: a network needs at least one Dense layer")
+        names = [layer.name for layer in self.layers]
+        if len(set(names)) < len(names):
+            raise ValueError(f"{self.name}: two layers of the same name in {names}")
+        stages, source, n = [], self.input, None
+        for layer in self.layers:
+            if isinstance(layer, Dense):
+                if n is not None and layer.n_in != n:
+                    raise ValueError(f"{layer.name}: {layer.n_in} inputs after {n} outputs")
+                stages.append(Stage(index=len(stages), dense=layer, relu=None, source=source,
+                                    drain_words=layer.n_out))
+                if len(stages) > 1:
+                    stages[-2] = replace(stages[-2], drain_words=layer.reuse_factor)
+                n = layer.n_out
+            else:
+                if not stages or stages[-1].relu or layer.n != n:
+                    raise ValueError(f"{layer.name}: a ReLU of {layer.n} must follow a Dense layer "
+                                     "of the same size")
+                stages[-1] = replace(stages[-1], relu=layer)
+            source = layer.result
+        if stages[-1].relu:
+            raise ValueError(f"{self.layers[-1].name}: the last layer must be Dense, "
+                             "so that the loss sees raw logits")
+        object.__setattr__(self, "stages", tuple(stages))
+
+    @property
+    def n_in(self) -> int:
+        return self.stages[0].dense.n_in
+
+    @property
+    def n_classes(self) -> int:
+        return self.stages[-1].dense.n_out
+
+    @property
+    def trainable(self) -> tuple[int, ...]:
+        """Indices of the stages whose weights can learn."""
+        return tuple(stage.index for stage in self.stages if stage.dense.trainable)
+
+    def with_trainable(self, names) -> "Network":
+        """The same network with exactly the layers `names` trainable."""
+        known = [stage.dense.name for stage in self.stages]
+        for name in names:
+            if name not in known:
+                raise ValueError(f"unknown layer {name!r}; the dense layers are {known}")
+        return replace(self, layers=tuple(
+            replace(layer, trainable=layer.name in names) if isinstance(layer, Dense) else layer
+            for layer in self.layers))
+
+    def describe(self) -> dict:
+        """Structure and formats as JSON-ready data, without the weights."""
+        def one(layer):
+            skip = ("weight_codes", "bias_codes")
+            return {"kind": type(layer).__name__,
+                    **{k: asdict(v) if isinstance(v, Fixed) else v
+                       for k, v in vars(layer).items() if k not in skip}}
+        return {"name": self.name, "input": asdict(self.input),
+                "layers": [one(layer) for layer in self.layers]}
+
+    def digest(self) -> str:
+        """SHA-256 over structure, formats and weights."""
+        h = hashlib.sha256(repr(self.describe()).encode())
+        for stage in self.stages:
+            h.update(stage.dense.weight_codes.astype("<i8").tobytes())
+            h.update(stage.dense.bias_codes.astype("<i8").tobytes())
+        return h.hexdigest()

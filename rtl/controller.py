@@ -1,0 +1,256 @@
+"""The pass controller: which passes a sample makes, and the update that follows from them."""
+from amaranth import *
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from firmware_models.loss import AVERAGE_FRAC, AVERAGE_SHIFT, LOSS_WIDTH
+from firmware_models.network import Network
+from firmware_models.noise import BITS
+from firmware_models.rules.es import COEFFICIENT_WIDTH
+
+from .fitness import DELTA_WIDTH, FitnessUnit
+from .noise import next_seed
+from .shapes import address, tag_layout
+
+__all__ = ["LearnController"]
+
+
+class LearnController(wiring.Component):
+    """Evolutionary strategy and sign-SPSA as a schedule of passes.
+
+    For a sample that may be learned from, at the lowest selected stage:
+
+        base pass; for each pair: pass with +z, pass with -z; wait for the losses
+        after `batch` samples: fitness, then one update sweep per selected layer; release the sample
+
+    Only (seed, loss difference) of each pair is kept. The stages before the lowest selected one work
+    on the next samples meanwhile.
+
+    Bit-exact with :class:`firmware_models.learner.Learner`.
+    Cycles: :mod:`firmware_models.cycles`.
+
+    Source: AbdulQader et al. 2021, arXiv 2103.14007; Feng et al. 2024, arXiv 2411.04036.
+
+    Parameters
+    ----------
+    network : Network
+    max_pairs : int
+
+    Members
+    -------
+    learn, layers, pairs, batch, rank, sigma_in, lr_shift, lr_decay, seed : ``In``
+        Settings; taken over when a sample starts.
+    seed_write, rate_write : ``In(1)``
+        A new seed restarts population and decay; a new rate restarts the decay.
+    hold : ``In(1)``
+        Start no sample.
+    head_valid, head_learn, head_label : ``In``, one bit or label per trainable stage
+        What its vector buffer offers.
+    owned : ``Out``, one bit per trainable stage
+        This stage's passes come from here.
+    pass_valid, pass_tag : ``Out``; pass_ready : ``In(1)``
+    release : ``Out(1)``
+        The owned vector is done with.
+    loss_valid, loss, loss_probe, loss_negative : ``In``
+    selected : ``Out``, one bit per trainable stage; sigma : ``Out(3)``
+    sweep : ``Out``, one bit per trainable stage; sweep_done, accumulate, clipped : ``In``
+    pair, sweep_seed, coefficient, last_pair : ``Out``
+        Replay data of the sweep.
+    journal_pair : ``In``; journal_seed, journal_delta : ``Out``
+        Read-back while idle.
+    busy, torn : ``Out(1)``; torn_clear : ``In(1)``
+    passes, updates, saturations, last_loss, loss_average, next_seed, batch_index, decays,
+    decay_count : ``Out``
+    """
+
+    def __init__(self, network: Network, *, max_pairs: int):
+        self.network, self.max_pairs = network, max_pairs
+        n = len(network.trainable)
+        super().__init__({
+            "learn": In(1), "layers": In(n), "pairs": In(range(max_pairs + 1)), "batch": In(9),
+            "rank": In(1), "sigma_in": In(3), "lr_shift": In(4), "lr_decay": In(16),
+            "seed": In(BITS), "seed_write": In(1), "rate_write": In(1), "hold": In(1),
+            "head_valid": In(n), "head_learn": In(n), "head_label": In(8).array(n),
+            "owned": Out(n), "pass_valid": Out(1), "pass_ready": In(1),
+            "pass_tag": Out(tag_layout(probes=True, seeds=True)), "release": Out(1),
+            "loss_valid": In(1), "loss": In(LOSS_WIDTH), "loss_probe": In(1), "loss_negative": In(1),
+            "selected": Out(n), "sigma": Out(3), "sweep": Out(n), "sweep_done": In(1),
+            "accumulate": In(1), "clipped": In(1),
+            "pair": Out(address(max_pairs)), "sweep_seed": Out(BITS), "last_pair": Out(1),
+            "coefficient": Out(signed(COEFFICIENT_WIDTH)),
+            "journal_pair": In(address(max_pairs)), "journal_seed": Out(BITS),
+            "journal_delta": Out(signed(DELTA_WIDTH)),
+            "busy": Out(1), "torn": Out(1), "torn_clear": In(1),
+            "passes": Out(32), "updates": Out(32), "saturations": Out(32),
+            "last_loss": Out(LOSS_WIDTH), "loss_average": Out(LOSS_WIDTH + AVERAGE_FRAC),
+            "next_seed": Out(BITS, init=1), "batch_index": Out(9), "decays": Out(4),
+            "decay_count": Out(16),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+
+        n = len(self.network.trainable)
+        m.submodules.seeds = seeds = memory.Memory(
+            shape=unsigned(BITS), depth=max(self.max_pairs, 2), init=[])
+        m.submodules.deltas = deltas = memory.Memory(
+            shape=signed(DELTA_WIDTH), depth=max(self.max_pairs, 2), init=[])
+        m.submodules.coefficients = coefficients = memory.Memory(
+            shape=signed(COEFFICIENT_WIDTH), depth=max(self.max_pairs, 2), init=[])
+        seed_read, seed_write = seeds.read_port(domain="comb"), seeds.write_port()
+        delta_read, delta_write = deltas.read_port(domain="comb"), deltas.write_port()
+        c_read, c_write = coefficients.read_port(domain="comb"), coefficients.write_port()
+        m.submodules.fitness = fitness = FitnessUnit(self.max_pairs)
+
+        # The lowest selected layer is where passes enter (one-hot).
+        layers, entry_now = Signal(n), Signal(n)
+        m.d.comb += entry_now.eq(self.layers & (~self.layers + 1))
+        entry, pairs, batch, rank, lr_shift = (
+            Signal(n), Signal.like(self.pairs), Signal.like(self.batch), Signal(), Signal(4))
+
+        offered = self.head_valid & self.head_learn & entry_now
+        m.d.comb += [
+            self.owned.eq(Mux(self.busy, entry, self.head_learn & entry_now
+                              & self.learn.replicate(n))),
+            self.selected.eq(layers),
+            self.pass_tag.learn.eq((self.head_learn & entry).any()),
+        ]
+        for index in range(n):
+            with m.If(entry[index]):
+                m.d.comb += self.pass_tag.label.eq(self.head_label[index])
+
+        # PASSES: base, then + and - of each pair.
+        base, negative = Signal(), Signal()
+        probe, returned = Signal(range(self.max_pairs + 1)), Signal(range(self.max_pairs + 1))
+        replay, updating = Signal.like(self.pair), Signal()
+        fresh = Signal()                        # this sample opens a population
+        draw = Signal()
+        last_probe = probe == pairs - 1
+        m.d.comb += [
+            fresh.eq(self.batch_index == 0),
+            self.pass_tag.probe.eq(~base),
+            self.pass_tag.negative.eq(negative),
+            self.pass_tag.seed.eq(Mux(fresh, self.next_seed, seed_read.data)),
+            self.journal_seed.eq(seed_read.data),
+            self.sweep_seed.eq(seed_read.data),
+            seed_read.addr.eq(Mux(updating, replay, Mux(self.busy, probe, self.journal_pair))),
+            seed_write.addr.eq(probe),
+            seed_write.data.eq(self.next_seed),
+            seed_write.en.eq(draw),
+        ]
+        with m.If(self.seed_write):
+            m.d.sync += self.next_seed.eq(Mux(self.seed == 0, 1, self.seed))
+        with m.Elif(draw):
+            m.d.sync += self.next_seed.eq(next_seed(m, self.next_seed))
+
+        decayed = Signal(5)
+        m.d.comb += decayed.eq(self.lr_shift + self.decays)
+        m.d.comb += self.pair.eq(replay)
+        with m.FSM() as fsm:
+            with m.State("IDLE"):
+                m.d.sync += [base.eq(1), negative.eq(0), probe.eq(0), returned.eq(0)]
+                with m.If(offered.any() & self.learn & ~self.hold & ~self.seed_write):
+                    m.d.sync += [
+                        layers.eq(self.layers), entry.eq(entry_now), pairs.eq(self.pairs),
+                        batch.eq(self.batch), rank.eq(self.rank), self.sigma.eq(self.sigma_in),
+                        lr_shift.eq(Mux(decayed > 15, 15, decayed)),
+                    ]
+                    m.next = "PASSES"
+            with m.State("PASSES"):
+                m.d.comb += self.pass_valid.eq(1)
+                with m.If(self.pass_ready):
+                    m.d.sync += base.eq(0)
+                    with m.If(~base):
+                        m.d.sync += negative.eq(~negative)
+                        with m.If(negative):
+                            m.d.comb += draw.eq(fresh)
+                            m.d.sync += probe.eq(probe + 1)
+                            with m.If(last_probe):
+                                m.next = "LOSSES"
+            with m.State("LOSSES"):
+                with m.If(returned == pairs):
+                    m.d.sync += self.batch_index.eq(self.batch_index + 1)
+                    m.next = "RELEASE"
+                    with m.If(self.batch_index + 1 == batch):
+                        m.d.comb += fitness.start.eq(1)
+                        m.d.sync += self.batch_index.eq(0)
+                        m.next = "FITNESS"
+            with m.State("FITNESS"):
+                with m.If(fitness.done):
+                    m.next = "UPDATE"
+            # UPDATE: M -= sum_i c_i z_i, one layer after the other.
+            todo = Signal(n)
+            with m.State("UPDATE"):
+                m.d.comb += self.sweep.eq(Mux(updating, todo & (~todo + 1), entry))
+                m.d.sync += [updating.eq(1), todo.eq(Mux(updating, todo, layers) & ~self.sweep),
+                             replay.eq(0)]
+                m.next = "SWEEP"
+            with m.State("SWEEP"):
+                with m.If(self.accumulate):
+                    m.d.sync += replay.eq(Mux(self.last_pair, 0, replay + 1))
+                with m.If(self.sweep_done):
+                    m.next = "UPDATE"
+                    with m.If(todo == 0):
+                        m.d.sync += [updating.eq(0), self.updates.eq(self.updates + 1)]
+                        with m.If(self.lr_decay != 0):
+                            m.d.sync += self.decay_count.eq(self.decay_count + 1)
+                            with m.If(self.decay_count + 1 == self.lr_decay):
+                                m.d.sync += [self.decay_count.eq(0),
+                                             self.decays.eq(self.decays + (self.decays != 15))]
+                        m.next = "RELEASE"
+            with m.State("RELEASE"):
+                m.d.comb += self.release.eq(1)
+                m.next = "IDLE"
+        m.d.comb += [
+            self.busy.eq(~fsm.ongoing("IDLE")),
+            self.last_pair.eq(replay == pairs - 1),
+            self.coefficient.eq(c_read.data),
+            c_read.addr.eq(replay),
+            c_write.addr.eq(fitness.w_pair),
+            c_write.data.eq(fitness.coefficient),
+            c_write.en.eq(fitness.w_en),
+            fitness.pairs.eq(pairs),
+            fitness.rank.eq(rank),
+            fitness.lr_shift.eq(lr_shift),
+            fitness.delta.eq(delta_read.data),
+        ]
+        with m.If(self.seed_write):
+            m.d.sync += self.batch_index.eq(0)
+        with m.If(self.seed_write | self.rate_write):
+            m.d.sync += [self.decays.eq(0), self.decay_count.eq(0)]
+
+        # LOSSES come back in the order of the passes: base, then + and - of pair after pair.
+        plus = Signal(LOSS_WIDTH)
+        m.d.comb += [
+            delta_read.addr.eq(Mux(fsm.ongoing("IDLE"), self.journal_pair,
+                                   Mux(fsm.ongoing("FITNESS"), fitness.r_pair, returned))),
+            delta_write.addr.eq(returned),
+            delta_write.data.eq(Mux(fresh, 0, delta_read.data) + (plus - self.loss)),
+            delta_write.en.eq(self.loss_valid & self.loss_probe & self.loss_negative),
+            self.journal_delta.eq(delta_read.data),
+        ]
+        with m.If(self.loss_valid):
+            m.d.sync += [self.passes.eq(self.passes + 1), plus.eq(self.loss)]
+            with m.If(~self.loss_probe):
+                m.d.sync += [
+                    self.last_loss.eq(self.loss),
+                    self.loss_average.eq(self.loss_average + (
+                        ((self.loss << AVERAGE_FRAC) - self.loss_average) >> AVERAGE_SHIFT)),
+                ]
+            with m.Elif(self.loss_negative):
+                m.d.sync += returned.eq(returned + 1)
+        m.d.sync += self.saturations.eq(self.saturations + self.clipped)
+
+        # A reset does not clear these: an update that a reset cut in two must not go unnoticed.
+        in_update, cut = Signal(reset_less=True), Signal(reset_less=True)
+        with m.If(self.sweep.any()):
+            m.d.sync += in_update.eq(1)
+        with m.Elif(fsm.ongoing("RELEASE") | fsm.ongoing("IDLE")):
+            m.d.sync += in_update.eq(0)
+        with m.If(fsm.ongoing("IDLE") & in_update):
+            m.d.sync += cut.eq(1)
+        with m.Elif(self.torn_clear):
+            m.d.sync += cut.eq(0)
+        m.d.comb += self.torn.eq(cut)
+
+        return m

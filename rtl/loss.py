@@ -1,0 +1,152 @@
+"""Integer cross entropy of every pass."""
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from firmware_models.formats import Fixed
+from firmware_models.loss import (
+    D_MAX,
+    EXP_FRAC,
+    EXP_TABLE,
+    LOG_TABLE,
+    LOGIT,
+    LOSS_WIDTH,
+)
+
+from .requantize import requantize
+from .shapes import LABEL_WIDTH, address, assign_tag, tag_layout
+from .vector_buffer import VectorBuffer
+
+__all__ = ["LossUnit"]
+
+
+class LossUnit(wiring.Component):
+    """L = min(16 * (m - l_y) + ilog2(sum_c E[m - l_c]) - 3072, 2**14 - 1), m = max(l)
+
+    The largest logit is found while the logits arrive; a second walk adds up the exponentials, one
+    class a cycle, from a 16-entry table and a shift. There is no divider: the softmax's division is
+    the subtraction of its logarithm.
+
+    Latency: n_classes + 5 cycles from the last logit to ``o_valid``. Throughput: a loss per
+    n_classes cycles. Back-pressure: ``room`` falls when the ring is full; the result is a pulse.
+
+    Bit-exact with :func:`firmware_models.loss.cross_entropy`.
+
+    Parameters
+    ----------
+    n_classes : int
+    fmt : Fixed
+        Format of the logits.
+
+    Members
+    -------
+    room : ``Out(1)``; reserve : ``In(1)``
+    en, addr, payload, commit, tag : ``In``
+        Logits of a pass, one per cycle, and its tag with the last.
+    o_valid, o_loss, o_probe, o_negative : ``Out``
+        A loss in 1/256 bit (14 bits), in the order of the passes.
+    """
+
+    def __init__(self, n_classes: int, fmt: Fixed):
+        self.n_classes, self.fmt = n_classes, fmt
+        super().__init__({
+            "room": Out(1), "reserve": In(1),
+            "en": In(1), "addr": In(address(n_classes)), "payload": In(fmt.width), "commit": In(1),
+            "tag": In(tag_layout(probes=True)),
+            "o_valid": Out(1), "o_loss": Out(LOSS_WIDTH), "o_probe": Out(1), "o_negative": Out(1),
+        })
+
+    @property
+    def latency_cycles(self) -> int:
+        """Cycles from the commit of the last logit to ``o_valid``, alone in the unit."""
+        return self.n_classes + 5
+
+    def elaborate(self, platform):
+        m = Module()
+
+        ring_tag = tag_layout(probes=True, maximum=signed(LOGIT.width))
+        m.submodules.ring = ring = VectorBuffer(
+            1, LOGIT.width, depth=self.n_classes, tag=ring_tag, slots=4)
+
+        # MAXIMUM: while the logits arrive.
+        raw = self.payload.as_signed() if self.fmt.signed else self.payload
+        logit = requantize(m, raw, self.fmt.frac, LOGIT)
+        best, maximum = Signal.like(logit), Signal.like(logit)
+        m.d.comb += [
+            maximum.eq(Mux((self.addr == 0) | (logit > best), logit, best)),
+            self.room.eq(ring.room),
+            ring.reserve.eq(self.reserve),
+            ring.w_en.eq(self.en),
+            ring.w_addr.eq(self.addr),
+            ring.w_data.eq(logit),
+            ring.commit.eq(self.commit),
+            *assign_tag(ring.w_tag, self.tag, maximum=maximum),
+        ]
+        with m.If(self.en):
+            m.d.sync += best.eq(maximum)
+
+        # WALK: class c is addressed in cycle c; a result is known 5 cycles after the last.
+        count = Signal(address(self.n_classes))
+        last_class = count == self.n_classes - 1
+        m.d.comb += [
+            ring.r_addr.eq(count),
+            ring.release.eq(ring.valid & last_class),
+            ring.take.eq(ring.release),
+        ]
+        m.d.sync += count.eq(Mux(ring.valid & ~last_class, count + 1, 0))
+
+        valid, first, last = Signal(4), Signal(2), Signal(4)
+        probe, negative = Signal(5), Signal(5)
+        m.d.sync += [
+            valid.eq(Cat(ring.valid, valid)),
+            first.eq(Cat(count == 0, first)),
+            last.eq(Cat(ring.release, last)),
+            probe.eq(Cat(ring.tag.probe, probe)),
+            negative.eq(Cat(ring.tag.negative, negative)),
+        ]
+
+        # EXPONENTIAL: E = T[d % 16] >> (d // 16), d = min(m - l, 255).
+        walk_maximum, is_label = Signal.like(maximum), Signal()
+        m.d.sync += [
+            walk_maximum.eq(ring.tag.maximum),
+            is_label.eq(count == ring.tag.label[:LABEL_WIDTH]),
+        ]
+        below = Signal(LOGIT.width)
+        m.d.comb += below.eq(walk_maximum - ring.r_data.as_signed())
+        d = Signal(range(D_MAX + 1))
+        below_label = Signal(LOGIT.width)
+        m.d.sync += d.eq(Mux(below > D_MAX, D_MAX, below))
+        with m.If(valid[0] & is_label):
+            m.d.sync += below_label.eq(below)
+        exponential = Signal(EXP_FRAC + 1)
+        m.d.comb += exponential.eq(Array(EXP_TABLE)[d[:4]] >> d[4:])
+
+        # SUM over the classes; the label's distance is kept beside it.
+        total_width = EXP_FRAC + 1 + (self.n_classes - 1).bit_length()
+        total = Signal(total_width)
+        total_below = Signal(LOGIT.width)
+        with m.If(valid[1]):
+            m.d.sync += total.eq(Mux(first[1], 0, total) + exponential)
+        with m.If(last[1]):
+            m.d.sync += total_below.eq(below_label)
+
+        # LOGARITHM: position of the leading one, then 8 bits behind it through a table. The sum
+        # holds E[0] = 2**12, so the leading one is at least bit 12.
+        position = Signal(range(total_width))
+        fraction = Signal(8)
+        log_below = Signal(LOGIT.width)
+        for top in range(EXP_FRAC, total_width):
+            with m.If(total[top]):
+                m.d.sync += [position.eq(top), fraction.eq(total[top - 8:top])]
+        m.d.sync += log_below.eq(total_below)
+        loss = Signal(LOGIT.width + 5)
+        m.d.comb += loss.eq((log_below << 4) + (position - EXP_FRAC << 8)
+                            + Array(LOG_TABLE)[fraction])
+        m.d.sync += [
+            self.o_loss.eq(Mux(loss >> LOSS_WIDTH != 0, (1 << LOSS_WIDTH) - 1, loss)),
+            self.o_valid.eq(last[3]),
+            self.o_probe.eq(probe[3]),
+            self.o_negative.eq(negative[3]),
+        ]
+
+        return m

@@ -1,0 +1,88 @@
+"""Predictions, and logits where asked, to AXI4-Stream."""
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from firmware_models.formats import Fixed
+
+from .shapes import LABEL_WIDTH, address, shape_of
+from .vector_buffer import VectorBuffer
+
+__all__ = ["Readout"]
+
+
+class Readout(wiring.Component):
+    """Keep the logits of unperturbed passes, find the largest, send packets.
+
+    Beat 0: index of the largest logit (the first of equal ones). With ``logits`` set, a beat per
+    logit follows, sign-extended to 32 bits.
+
+    Latency: the first beat is offered 1 cycle after the last logit. Throughput: a beat per cycle.
+    Back-pressure: packets wait in a ring; ``room`` falls when it is full.
+
+    Members
+    -------
+    room : ``Out(1)``; reserve : ``In(1)``
+    en, addr, payload, commit : ``In``
+        Logits of a pass that reserved, one per cycle.
+    logits : ``In(1)``
+    tdata, tvalid, tlast : ``Out``; tready : ``In(1)``
+    samples : ``Out(32)``
+        Vectors committed.
+    """
+
+    def __init__(self, n_classes: int, fmt: Fixed):
+        self.n_classes, self.fmt = n_classes, fmt
+        super().__init__({
+            "room": Out(1), "reserve": In(1),
+            "en": In(1), "addr": In(address(n_classes)), "payload": In(fmt.width), "commit": In(1),
+            "logits": In(1),
+            "tdata": Out(32), "tvalid": Out(1), "tready": In(1), "tlast": Out(1),
+            "samples": Out(32),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+
+        # The mode is kept with the packet, so that it cannot change while one waits.
+        tag = data.StructLayout({"prediction": LABEL_WIDTH, "logits": 1})
+        m.submodules.ring = ring = VectorBuffer(
+            1, self.fmt.width, depth=self.n_classes, tag=tag, slots=2)
+
+        logit = Signal(shape_of(self.fmt))
+        best, best_index = Signal.like(logit), Signal(LABEL_WIDTH)
+        larger = Signal()
+        m.d.comb += [
+            logit.eq(self.payload),
+            larger.eq((self.addr == 0) | (logit > best)),
+            self.room.eq(ring.room),
+            ring.reserve.eq(self.reserve),
+            ring.commit.eq(self.commit),
+            ring.w_en.eq(self.en),
+            ring.w_addr.eq(self.addr),
+            ring.w_data.eq(self.payload),
+            ring.w_tag.prediction.eq(Mux(larger, self.addr, best_index)),
+            ring.w_tag.logits.eq(self.logits),
+        ]
+        with m.If(self.en & larger):
+            m.d.sync += [best.eq(logit), best_index.eq(self.addr)]
+        m.d.sync += self.samples.eq(self.samples + self.commit)
+
+        # Beat b carries logit b - 1, which is read in the cycle before.
+        beat, next_beat = Signal(range(self.n_classes + 1)), Signal(range(self.n_classes + 1))
+        stored = Signal(shape_of(self.fmt))
+        m.d.comb += [
+            stored.eq(ring.r_data),
+            self.tvalid.eq(ring.valid),
+            self.tdata.eq(Mux(beat == 0, ring.tag.prediction, stored)),
+            self.tlast.eq(~ring.tag.logits | (beat == self.n_classes)),
+            ring.release.eq(self.tvalid & self.tready & self.tlast),
+            ring.take.eq(ring.release),
+            next_beat.eq(beat),
+            ring.r_addr.eq(next_beat - 1),
+        ]
+        with m.If(self.tvalid & self.tready):
+            m.d.comb += next_beat.eq(Mux(self.tlast, 0, beat + 1))
+        m.d.sync += beat.eq(next_beat)
+
+        return m

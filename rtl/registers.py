@@ -1,0 +1,157 @@
+"""AXI4-Lite registers of a core."""
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from firmware_models.registers import ID, table
+
+__all__ = ["AXIL_MEMBERS", "Registers"]
+
+OKAY, SLVERR = 0b00, 0b10
+AXIL_MEMBERS = {
+    "axil_awaddr": In(8), "axil_awvalid": In(1), "axil_awready": Out(1),
+    "axil_wdata": In(32), "axil_wstrb": In(4), "axil_wvalid": In(1),
+    "axil_wready": Out(1), "axil_bresp": Out(2), "axil_bvalid": Out(1),
+    "axil_bready": In(1), "axil_araddr": In(8), "axil_arvalid": In(1),
+    "axil_arready": Out(1), "axil_rdata": Out(32), "axil_rresp": Out(2),
+    "axil_rvalid": Out(1), "axil_rready": In(1),
+}
+
+
+class Registers(wiring.Component):
+    """The registers of :func:`firmware_models.registers.table` behind an AXI4-Lite port.
+
+    Reads and writes do not wait for each other; one of each is under way at a time. Byte strobes
+    are honoured, and address bits 1:0 ignored. An address without a register reads 0 with SLVERR;
+    a write there or to a read-only register changes nothing and gives SLVERR.
+
+    Latency: a write answers 2 cycles after address and data are both valid, a read 2 cycles after
+    its address. Throughput: one write and one read per 3 cycles. Back-pressure: `axil_bvalid`,
+    `axil_rvalid` and their words are held until taken.
+
+    Every output of the bus comes from a flip-flop, as AXI asks for: no input reaches one within a
+    cycle. `axil_awready`, `axil_wready` and `axil_arready` are low until the master is valid,
+    which saves the address and data registers.
+
+    Parameters
+    ----------
+    learning : bool
+        Whether the registers of a learning core are present.
+
+    Members
+    -------
+    axil_aw*, axil_w*, axil_b*, axil_ar*, axil_r*
+        AXI4-Lite, 8 address bits, 32 data bits, without `prot`.
+    <register>_<field> : ``Out(width)`` of a rw field, ``In(width)`` of a ro or w1c field
+        Named only ``<register>`` where the field is called `value`.
+    <register>_write : ``Out(1)``
+        Of each rw register: high for the one cycle in which a written value is first visible.
+        Not raised by a write without strobes.
+    <register>_<field>_clear : ``Out(1)``
+        Of each w1c field: high for one cycle after a 1 was written to it.
+    window_request : ``Out(1)``, window_ready : ``In(1)``, window_data : ``In(32)``
+        Learning cores: a read of `window_data` holds the request until `window_ready`, and
+        returns what `window_data` is in that cycle.
+    """
+
+    def __init__(self, learning: bool):
+        self.registers = [r for r in table(learning) if r.name != "id"]
+        self.learning = learning
+        members = dict(AXIL_MEMBERS)
+        for register in self.registers:
+            for field in register.fields:
+                flow = Out if register.access == "rw" else In
+                init = {"init": field.reset} if register.access == "rw" else {}
+                members[member(register, field)] = flow(field.width, **init)
+                if register.access == "w1c":
+                    if field.width != 1:
+                        raise ValueError(f"{register.name}.{field.name}: a w1c field has 1 bit, "
+                                         f"not {field.width}")
+                    members[f"{member(register, field)}_clear"] = Out(1)
+            if register.access == "rw":
+                members[f"{register.name}_write"] = Out(1)
+        if learning:
+            members |= {"window_request": Out(1), "window_ready": In(1)}
+        super().__init__(members)
+
+    def elaborate(self, platform):
+        m = Module()
+        self._write(m)
+        self._read(m)
+        return m
+
+    def _write(self, m):
+        accept = Signal()
+        m.d.comb += [self.axil_awready.eq(accept), self.axil_wready.eq(accept)]
+        m.d.sync += accept.eq(self.axil_awvalid & self.axil_wvalid & ~accept & ~self.axil_bvalid)
+        with m.If(self.axil_bready):
+            m.d.sync += self.axil_bvalid.eq(0)
+        with m.If(accept):
+            m.d.sync += [self.axil_bvalid.eq(1), self.axil_bresp.eq(SLVERR)]
+
+        # Pulses are registers that default to 0; the last assignment wins.
+        for register in self.registers:
+            if register.access == "rw":
+                m.d.sync += getattr(self, f"{register.name}_write").eq(0)
+            elif register.access == "w1c":
+                for field in register.fields:
+                    m.d.sync += getattr(self, f"{member(register, field)}_clear").eq(0)
+
+        with m.If(accept), m.Switch(self.axil_awaddr[2:]):
+            for register in self.registers:
+                if register.access == "ro":
+                    continue
+                with m.Case(register.offset >> 2):
+                    m.d.sync += self.axil_bresp.eq(OKAY)
+                    if register.access == "rw":
+                        m.d.sync += getattr(self, f"{register.name}_write").eq(
+                            self.axil_wstrb.any())
+                    for field in register.fields:
+                        self._write_field(m, register, field)
+
+    def _write_field(self, m, register, field):
+        """Bits of a field byte by byte, so that a strobe is a clock enable and costs no mux."""
+        name, end = member(register, field), field.lsb + field.width
+        for byte in range(field.lsb // 8, (end - 1) // 8 + 1):
+            low, high = max(field.lsb, 8 * byte), min(end, 8 * byte + 8)
+            with m.If(self.axil_wstrb[byte]):
+                if register.access == "w1c":
+                    m.d.sync += getattr(self, f"{name}_clear").eq(self.axil_wdata[low])
+                else:
+                    value = getattr(self, name)
+                    m.d.sync += value[low - field.lsb:high - field.lsb].eq(
+                        self.axil_wdata[low:high])
+
+    def _read(self, m):
+        start, done = Signal(), Signal(init=1)
+        data = Signal(32)
+        known = Signal()
+        m.d.comb += start.eq(self.axil_arvalid & ~self.axil_arready & ~self.axil_rvalid)
+
+        with m.Switch(self.axil_araddr[2:]):
+            with m.Case(0):
+                m.d.comb += [data.eq(ID), known.eq(1)]
+            for register in self.registers:
+                with m.Case(register.offset >> 2):
+                    m.d.comb += known.eq(1)
+                    for field in register.fields:
+                        m.d.comb += data[field.lsb:field.lsb + field.width].eq(
+                            getattr(self, member(register, field)))
+                    if register.name == "window_data":
+                        m.d.comb += [self.window_request.eq(start), done.eq(self.window_ready)]
+
+        # The data is kept one cycle before `arready`, so that only one cycle of the window counts.
+        m.d.sync += self.axil_arready.eq(start & done)
+        with m.If(start & done):
+            m.d.sync += [self.axil_rdata.eq(data),
+                         self.axil_rresp.eq(Mux(known, OKAY, SLVERR))]
+        with m.If(self.axil_arready):
+            m.d.sync += self.axil_rvalid.eq(1)
+        with m.Elif(self.axil_rready):
+            m.d.sync += self.axil_rvalid.eq(0)
+
+
+def member(register, field) -> str:
+    """Name of the component's member for a field."""
+    return register.name if field.name == "value" else f"{register.name}_{field.name}"
+
