@@ -1,0 +1,26 @@
+"""Options of the test run: the seed and waveforms of benches, how examples are drawn."""
+import pytest
+from hypothesis import settings
+
+# The same examples every time, or fresh ones: pytest --hypothesis-profile nightly.
+# No deadline: a first example may wait for a C++ compiler.
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.register_profile("nightly", deadline=None)
+settings.load_profile("ci")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--seed", type=int, default=1, help="seed of the cocotb benches")
+    parser.addoption("--waves", action="store_true", help="record the signals of the benches")
+
+
+@pytest.fixture
+def seed(request) -> int:
+    """Seed of whatever a test draws beside hypothesis."""
+    return request.config.getoption("--seed")
+
+
+@pytest.fixture
+def cocotb_run(request, seed) -> dict:
+    """Keyword arguments of :func:`sim.runner.run_bench` that the command line decides."""
+    return {"seed": seed, "waves": request.config.getoption("--waves")}

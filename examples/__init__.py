@@ -1,0 +1,1 @@
+"""Example networks: how they are trained, and the integer checkpoints that ship with hwgen."""

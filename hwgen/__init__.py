@@ -1,0 +1,1 @@
+"""hwgen: hardware that learns, from quantized networks."""

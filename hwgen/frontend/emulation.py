@@ -1,0 +1,102 @@
+"""hls4ml's own C++ emulation, as a function from codes to codes."""
+import shutil
+
+import numpy as np
+
+from firmware_models.formats import Fixed
+
+from ..errors import HwgenError
+from .lower import fixed
+from .quiet import LOG, quiet
+
+
+class Emulation:
+    """An hls4ml model compiled with g++: the reference that every other engine must equal.
+
+    Parameters
+    ----------
+    model_graph : hls4ml.model.ModelGraph
+        As :func:`from_layers` or :func:`from_keras` returns it. Tracing needs layers with
+        ``Trace: True``.
+
+    Raises
+    ------
+    HwgenError
+        Where g++ is missing or fails, or a type does not fit hls4ml's interface of doubles.
+    """
+
+    def __init__(self, model_graph):
+        self._graph = model_graph
+        self._folder = model_graph.config.get_output_dir()
+        if shutil.which("g++") is None:
+            raise HwgenError("g++ is missing, hls4ml's C++ emulation needs it; install it "
+                             "(on Debian and Ubuntu: apt install g++)")
+        self._formats = {node.name: self._format(node) for node in model_graph.get_layers()}
+        self._input, *_, self._logits = self._formats.values()
+        # Compiled once for both: the probes cost nothing while no trace is asked for.
+        self._traced = any(node.get_attr("trace") for node in model_graph.get_layers())
+        model_graph.config.trace_output = self._traced
+        writer = model_graph.config.get_writer_config()
+        as_asked = writer.get("WriteWeightsTxt", True)
+        # Weights as static initialisers take g++ ten minutes for 25,000 of them. Read from text
+        # files they take seconds, and the decimals are the same.
+        writer["WriteWeightsTxt"] = True
+        with quiet(self._folder):
+            try:
+                model_graph.compile()
+            except Exception as error:      # hls4ml raises no narrower one
+                raise HwgenError("g++ could not compile hls4ml's C++; see "
+                                 f"{self._folder}/{LOG}") from error
+            finally:
+                writer["WriteWeightsTxt"] = as_asked
+
+    def _format(self, node) -> Fixed:
+        result = fixed(node.get_output_variable().type.precision, node.name, "result")
+        if result.width > 53:
+            raise HwgenError(f"{node.name}: result type {result} does not fit the double that "
+                             f"hls4ml returns; set LayerName: {node.name}: Precision: result to "
+                             "53 bits at most")
+        return result
+
+    def logits(self, x_codes) -> np.ndarray:
+        """Logit codes int64 [n, n_classes] of input codes [n, n_in]."""
+        x = self._values(x_codes)
+        with quiet(self._folder):
+            y = self._graph.predict(x)
+        return _codes(y, self._logits, len(x))
+
+    def trace(self, x_codes) -> dict[str, np.ndarray]:
+        """Output codes int64 [n, width of the layer] of every layer, by name."""
+        if not self._traced:
+            raise HwgenError("no layer of the model is traced; set Trace: True on its layers "
+                             "(from_layers: trace=True)")
+        x = self._values(x_codes)
+        compile_again = self._graph.compile
+        # ModelGraph.trace compiles on every call; the library is there already.
+        self._graph.compile = lambda: None
+        try:
+            with quiet(self._folder):
+                _, layers = self._graph.trace(x)
+        finally:
+            self._graph.compile = compile_again
+        return {name: _codes(y, self._formats[name], len(x)) for name, y in layers.items()}
+
+    def _values(self, x_codes) -> np.ndarray:
+        """Inputs as the doubles that hls4ml takes; float32 would round wide outputs."""
+        x = np.asarray(x_codes)
+        try:
+            x = self._input.check(x)
+        except ValueError as error:
+            raise HwgenError(f"features: {error}; quantize them to the input type") from error
+        n_in = self._graph.get_input_variables()[0].size()
+        if x.ndim != 2 or x.shape[1] != n_in or not len(x):
+            raise HwgenError(f"features have shape {x.shape}; give one row of {n_in} per sample")
+        return np.ascontiguousarray(x * 2.0 ** -self._input.frac)
+
+
+def _codes(values, of: Fixed, n: int) -> np.ndarray:
+    """Codes of exact values; hls4ml drops the batch axis of a single sample."""
+    scaled = np.asarray(values, np.float64).reshape(n, -1) * 2.0 ** of.frac
+    codes = scaled.astype(np.int64)
+    assert (codes == scaled).all(), f"hls4ml returned a value that is not a code of {of}"
+    return of.check(codes)

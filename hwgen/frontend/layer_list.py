@@ -1,0 +1,139 @@
+"""Front end without Keras: an integer description of a network becomes an hls4ml ModelGraph."""
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from firmware_models.formats import Fixed
+
+from ..errors import HwgenError
+from .quiet import quiet
+
+PART = "xcku115-flvb2104-2-e"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DenseSpec:
+    """A fully connected layer in integers.
+
+    Parameters
+    ----------
+    name : str
+    weight, bias, result : Fixed
+    weight_codes : array of int [n_out, n_in]
+    bias_codes : array of int [n_out]
+    reuse_factor : int, optional
+        The number of inputs by default: one input per cycle.
+    accum : Fixed, optional
+        hls4ml infers the accumulator from the types by default ("auto"), wide enough for any codes.
+    """
+    name: str
+    weight: Fixed
+    bias: Fixed
+    result: Fixed
+    weight_codes: np.ndarray
+    bias_codes: np.ndarray
+    reuse_factor: int | None = None
+    accum: Fixed | None = None
+
+    @property
+    def n_in(self) -> int:
+        return self.weight_codes.shape[1]
+
+    @property
+    def n_out(self) -> int:
+        return self.weight_codes.shape[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReluSpec:
+    """y = (result)max(x, 0)."""
+    name: str
+    result: Fixed
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSpec:
+    """What hls4ml is asked to build: layers in order, fed by features of format `input`."""
+    name: str
+    input: Fixed
+    layers: tuple[DenseSpec | ReluSpec, ...]
+
+    @property
+    def dense(self) -> tuple[DenseSpec, ...]:
+        """The layers that have weights."""
+        return tuple(layer for layer in self.layers if isinstance(layer, DenseSpec))
+
+
+def from_layers(spec: NetworkSpec, output_dir, reuse_factors: dict[str, int] | None = None,
+                trace: bool = False):
+    """Build a finished hls4ml ModelGraph from `spec`.
+
+    Parameters
+    ----------
+    spec : NetworkSpec
+    output_dir : path
+        Where hls4ml writes its C++ project.
+    reuse_factors : dict, optional
+        Reuse factors by layer name, in place of those in `spec`.
+    trace : bool
+        Compile in what :meth:`Emulation.trace` needs.
+
+    Returns
+    -------
+    hls4ml.model.ModelGraph
+        Backend Vitis, io_parallel, all types final (flow ``vitis:ip`` applied).
+    """
+    reuse_factors = reuse_factors or {}
+    names = [layer.name for layer in spec.dense]
+    for name in reuse_factors:
+        if name not in names:
+            raise HwgenError(f"{spec.name}: reuse factor for unknown layer {name!r}; its layers "
+                             f"with weights are {', '.join(names)}")
+    nodes = [{"name": "features", "class_name": "InputLayer",
+              "input_shape": [spec.dense[0].n_in]}]
+    settings = {"features": {"Precision": {"result": _type(spec.input)}, "Trace": False}}
+    n = None
+    for layer in spec.layers:
+        if isinstance(layer, DenseSpec):
+            layer = replace(layer, reuse_factor=reuse_factors.get(layer.name, layer.reuse_factor))
+            node, setting = _dense(layer)
+            n = layer.n_out
+        else:
+            node = {"class_name": "Activation", "activation": "relu", "n_in": n}
+            setting = {"Precision": {"result": _type(layer.result)}}
+        nodes.append({"name": layer.name, "inputs": [nodes[-1]["name"]], **node})
+        settings[layer.name] = {**setting, "Trace": trace}
+    with quiet(output_dir):
+        from hls4ml.model import ModelGraph
+        from hls4ml.utils.config import create_config
+        config = create_config(output_dir=str(output_dir), backend="Vitis", part=PART,
+                               io_type="io_parallel", write_weights_txt=False)
+        config["HLSConfig"] = {
+            "Model": {"Precision": "ap_fixed<16,6>", "ReuseFactor": 1, "Strategy": "Resource"},
+            "LayerName": settings}
+        return ModelGraph.from_layer_list(config, nodes, ["features"], [nodes[-1]["name"]])
+
+
+def _dense(layer: DenseSpec) -> tuple[dict, dict]:
+    """Node and configuration of a dense layer, in hls4ml's words."""
+    for what in ("weight", "bias"):
+        try:
+            getattr(layer, what).check(getattr(layer, f"{what}_codes"))
+        except ValueError as error:
+            raise HwgenError(f"{layer.name}: {what} codes: {error}; clip them to the type"
+                             ) from error
+    # hls4ml keeps [n_in][n_out] here and transposes for the Resource strategy itself.
+    node = {"class_name": "Dense", "n_in": layer.n_in, "n_out": layer.n_out,
+            "weight_data": layer.weight_codes.T * 2.0 ** -layer.weight.frac,
+            "bias_data": layer.bias_codes * 2.0 ** -layer.bias.frac}
+    setting = {
+        "Strategy": "Resource", "ReuseFactor": layer.reuse_factor or layer.n_in,
+        "Precision": {"weight": _type(layer.weight), "bias": _type(layer.bias),
+                      "accum": _type(layer.accum) if layer.accum else "auto",
+                      "result": _type(layer.result)}}
+    return node, setting
+
+
+def _type(fixed: Fixed) -> str:
+    """The type in hls4ml's configuration: ``ap_[u]fixed<W,I,Q,O>``."""
+    return f"ap_{fixed}"

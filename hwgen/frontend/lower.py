@@ -1,0 +1,215 @@
+"""From a finished hls4ml ModelGraph to our own description of the network, or a clear refusal."""
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+
+from firmware_models.formats import OVERFLOWS, ROUNDINGS, Fixed
+from firmware_models.network import Dense, Network, Relu
+
+from ..errors import HwgenError
+from .contract import check_trainable
+
+
+def lower(model_graph, trainable=()) -> Network:
+    """Describe an hls4ml model without hls4ml.
+
+    Parameters
+    ----------
+    model_graph : hls4ml.model.ModelGraph
+        Backend Vitis, io_parallel, types final (flow ``vitis:ip`` applied): an input, Dense layers
+        of strategy Resource, ReLU between them, raw logits at the end.
+    trainable : iterable of str
+        Names of the Dense layers that will learn; they must fulfil the contract of
+        :func:`check_trainable`.
+
+    Returns
+    -------
+    firmware_models.network.Network
+
+    Raises
+    ------
+    HwgenError
+        For whatever would not be bit-exact, with the layer's name, what was found, what is needed
+        and how to say it in hls4ml's configuration.
+    """
+    _check_model(model_graph)
+    trainable = tuple(trainable)
+    first, *nodes = model_graph.get_layers()
+    source = fixed(first.get_output_variable().type.precision, first.name, "result")
+    network_input, layers = source, []
+    for node in nodes:
+        if node.class_name == "Dense":
+            layer = _dense(node)
+            _check_casts(layer, source)
+            if node.name in trainable:
+                check_trainable(node, layer, source)
+                layer = replace(layer, trainable=True)
+        elif _is_relu(node):
+            layer = Relu(name=node.name, n=_size(node), result=_result(node))
+            _check_cast(node.name, "result", source.width, source.frac, layer.result)
+        elif node.class_name == "Activation" and node.get_attr("activation") == "linear":
+            _check_linear(node, source)
+            continue
+        else:
+            raise HwgenError(_unknown(node))
+        layers.append(layer)
+        source = layer.result
+    names = [layer.name for layer in layers if isinstance(layer, Dense)]
+    for name in trainable:
+        if name not in names:
+            raise HwgenError(f"{name}: no such layer to train; the layers with weights are "
+                             f"{', '.join(names)}")
+    if layers and not isinstance(layers[-1], Dense):
+        raise HwgenError(f"{layers[-1].name}: the network ends with a ReLU, needs raw logits at "
+                         "the end; remove the activation of the last Dense layer from the model")
+    try:
+        return Network(name=model_graph.config.get_project_name(), input=network_input,
+                       layers=tuple(layers))
+    except ValueError as error:
+        raise HwgenError(f"{error}; change the order of the model's layers") from error
+
+
+def _check_model(model_graph) -> None:
+    """What concerns the model as a whole."""
+    config = model_graph.config
+    if config.get_config_value("Backend") != "Vitis":
+        raise HwgenError(f"the model is for hls4ml's backend {config.get_config_value('Backend')}, "
+                         "needs Vitis; convert it with backend='Vitis'")
+    if config.get_config_value("IOType") != "io_parallel":
+        raise HwgenError(f"the model has {config.get_config_value('IOType')}, needs io_parallel; "
+                         "convert it with io_type='io_parallel'")
+    for what, names in (("inputs", model_graph.inputs), ("outputs", model_graph.outputs)):
+        if len(names) != 1:
+            raise HwgenError(f"the model has {len(names)} {what} ({', '.join(names)}), needs one; "
+                             "split it")
+    applied = {flow for flows in model_graph._applied_flows for flow in flows}
+    if "vitis:ip" not in applied:
+        raise HwgenError("the types of the model are not final; let model_graph.apply_flow"
+                         "('vitis:ip') run first")
+    previous = None
+    for node in model_graph.get_layers():
+        if previous is not None and list(node.inputs) != [previous.outputs[0]]:
+            raise HwgenError(f"{node.name}: fed by {', '.join(node.inputs)}, needs the layer "
+                             f"before it ({previous.name}) alone; branches are not supported, make "
+                             "the model sequential")
+        previous = node
+
+
+def fixed(precision, layer: str, what: str) -> Fixed:
+    """An hls4ml type as a format; refuses what is not fixed point with known modes."""
+    name = f"{layer}: {what} type {precision}"
+    remedy = f"set LayerName: {layer}: Precision: {what}"
+    from hls4ml.model.types import FixedPrecisionType, IntegerPrecisionType
+    if not isinstance(precision, FixedPrecisionType | IntegerPrecisionType):
+        raise HwgenError(f"{name} is not fixed point; {remedy} to an ap_fixed or ap_ufixed type")
+    rounding, overflow = str(precision.rounding_mode), str(precision.saturation_mode)
+    if rounding not in ROUNDINGS:
+        raise HwgenError(f"{name} rounds by {rounding}; {remedy} to a type with one of "
+                         f"{', '.join('AP_' + mode for mode in ROUNDINGS)}")
+    if overflow not in OVERFLOWS or precision.saturation_bits:
+        raise HwgenError(f"{name} overflows by {overflow}; {remedy} to a type with one of "
+                         f"{', '.join('AP_' + mode for mode in OVERFLOWS)} and no saturation bits")
+    try:
+        return Fixed(precision.width, precision.width - precision.integer, bool(precision.signed),
+                     rounding, overflow)
+    except ValueError as error:
+        raise HwgenError(f"{name}: {error}; {remedy} to a narrower type") from error
+
+
+def _dense(node) -> Dense:
+    name, config = node.name, node.model.config
+    strategy = node.get_attr("strategy")
+    if strategy != "resource":
+        raise HwgenError(f"{name}: strategy {strategy}, needs Resource; set LayerName: {name}: "
+                         "Strategy: Resource (and no Compression)")
+    n_in, n_out = node.get_attr("n_in"), node.get_attr("n_out")
+    asked, got = config.get_reuse_factor(node), node.get_attr("reuse_factor")
+    # hls4ml replaces an invalid reuse factor by the nearest valid one and only prints a warning.
+    if got != asked or n_in % got:
+        divisors = ", ".join(str(k) for k in range(1, n_in + 1) if n_in % k == 0)
+        raise HwgenError(f"{name}: reuse factor {asked} does not divide its {n_in} inputs (hls4ml "
+                         f"would use {got}); set LayerName: {name}: ReuseFactor to one of "
+                         f"{divisors}")
+    accum = fixed(node.types["accum_t"].precision, name, "accum")
+    if accum.overflow != "WRAP":
+        raise HwgenError(f"{name}: accumulator {accum} saturates, needs WRAP; set LayerName: {name}"
+                         ": Precision: accum to auto")
+    formats, codes = {}, {}
+    for what in ("weight", "bias"):
+        variable = node.weights[what]
+        formats[what] = fixed(variable.type.precision, name, what)
+        if what == "weight" and str(variable.type.precision) == "int<2>":
+            raise HwgenError(f"{name}: weight type int<2> makes hls4ml multiply by -1, 0 and 1 "
+                             f"only; set LayerName: {name}: Precision: weight to ap_fixed<2,2>")
+        codes[what] = _codes(variable.data, formats[what], name, what)
+    return Dense(name=name, n_in=n_in, n_out=n_out, reuse_factor=got, accum=accum,
+                 result=_result(node), weight=formats["weight"], bias=formats["bias"],
+                 weight_codes=codes["weight"].reshape(n_out, n_in), bias_codes=codes["bias"])
+
+
+def _check_casts(layer: Dense, source: Fixed) -> None:
+    product = source.width + layer.weight.width, source.frac + layer.weight.frac
+    _check_cast(layer.name, "accum", *product, layer.accum)
+    _check_cast(layer.name, "accum", layer.bias.width, layer.bias.frac, layer.accum)
+    _check_cast(layer.name, "result", layer.accum.width, layer.accum.frac, layer.result)
+
+
+def _check_cast(name: str, what: str, width: int, frac: int, to: Fixed) -> None:
+    """Rounding looks at the highest dropped bit; hls4ml's C++ aborts where there is none."""
+    if to.rounding != "TRN" and frac - to.frac > width:
+        raise HwgenError(f"{name}: {what} type {to} rounds away {frac - to.frac} bits of a value "
+                         f"that has {width}; set LayerName: {name}: Precision: {what} to a type "
+                         f"with at least {frac - width} fraction bits")
+
+
+def _codes(values, to: Fixed, name: str, what: str) -> np.ndarray:
+    """Codes of weights, which must be exact.
+
+    hls4ml prints a weight with as many decimals as its type has fraction bits and the C++ reads it
+    back, so a code survives exactly and anything else changes, at worst from 1.0 to -1.0.
+    """
+    values = np.asarray(values, np.float64)
+    scaled = values * 2.0 ** to.frac
+    bad = (scaled != np.floor(scaled)) | (scaled < to.min) | (scaled > to.max)
+    if bad.any():
+        raise HwgenError(f"{name}: {what} {float(values[bad][0])!r} is not a value of {to}; round "
+                         f"and clip the {what} values to multiples of {Fraction(2) ** -to.frac} "
+                         f"from {to.min * 2.0 ** -to.frac} to {to.max * 2.0 ** -to.frac} "
+                         "before the conversion")
+    return scaled.astype(np.int64)
+
+
+def _result(node) -> Fixed:
+    return fixed(node.get_output_variable().type.precision, node.name, "result")
+
+
+def _is_relu(node) -> bool:
+    kind = node.get_attr("activation")
+    # hls4ml 1.3.0 turns the Keras 3 layer ReLU into a thresholded one whose threshold is 0.
+    return (node.class_name == "Activation" and kind == "relu"
+            or kind == "thresholdedrelu" and node.get_attr("activ_param") == 0)
+
+
+def _size(node) -> int:
+    return int(np.prod(node.get_output_variable().shape))
+
+
+def _check_linear(node, source: Fixed) -> None:
+    """A linear activation that hls4ml leaves in must not change the type of what passes."""
+    result = _result(node)
+    if result != source:
+        raise HwgenError(f"{node.name}: a linear activation casts {source} to {result}; set "
+                         f"LayerName: {node.name}: Precision: result to {source}, or remove it")
+
+
+def _unknown(node) -> str:
+    kind = node.class_name
+    activation = node.get_attr("activation")
+    if kind == "Softmax" or activation == "softmax":
+        return (f"{node.name}: a softmax, needs raw logits at the end; drop it: the softmax is "
+                f"part of the loss (set LayerName: {node.name}: Skip: true, or end the model with "
+                "Dense)")
+    kind = f"{kind} {activation}" if activation else kind
+    return (f"{node.name}: unknown layer kind {kind}, needs Dense or ReLU; replace it in the model "
+            "(a BatchNormalization behind Dense can be folded into its weights)")

@@ -1,0 +1,62 @@
+"""Small networks drawn at random, for comparing engines on formats nobody would think of."""
+from dataclasses import replace
+
+import numpy as np
+
+from firmware_models.formats import OVERFLOWS, ROUNDINGS, Fixed
+from hwgen.frontend import DenseSpec, NetworkSpec, ReluSpec
+
+
+def random_spec(rng: np.random.Generator, name: str = "random") -> NetworkSpec:
+    """A network of one to three dense layers, 1 to 24 wide.
+
+    Formats have 2 to 10 bits with the binary point inside or outside, any rounding and overflow.
+    Weights are random codes with extreme ones among them; reuse factors are any divisor of the
+    inputs; a ReLU follows a hidden layer in two of three cases. No rounding drops more bits than
+    its operand has, which hls4ml's C++ cannot do.
+    """
+    n_layers = int(rng.integers(1, 4))
+    sizes = rng.integers(1, 25, n_layers + 1)
+    source = features = random_format(rng, signed=bool(rng.integers(2)))
+    layers = []
+    for k in range(n_layers):
+        n_in, n_out = int(sizes[k]), int(sizes[k + 1])
+        weight, bias = random_format(rng), random_format(rng)
+        # Close to the sums that occur, so that rounding, wrapping and clipping all happen.
+        dropped = min(int(rng.integers(-1, 8)), source.width + weight.width)
+        frac = source.frac + weight.frac - dropped
+        result = random_format(rng, width=int(rng.integers(4, 17)), frac=frac)
+        accum = None
+        if rng.integers(4) == 0:
+            # Narrow: products lose low bits and sums wrap.
+            width = int(rng.integers(6, 14))
+            accum = random_format(rng, width=width, frac=frac + int(rng.integers(0, 3)),
+                                  overflow="WRAP")
+            bias = replace(bias, frac=min(bias.frac, accum.frac + bias.width))
+        divisors = [d for d in range(1, n_in + 1) if n_in % d == 0]
+        layers.append(DenseSpec(
+            name=f"fc{k + 1}", weight=weight, bias=bias, result=result, accum=accum,
+            weight_codes=random_codes(rng, weight, (n_out, n_in)),
+            bias_codes=random_codes(rng, bias, (n_out,)), reuse_factor=int(rng.choice(divisors))))
+        source = result
+        if k < n_layers - 1 and rng.integers(3):
+            source = random_format(rng, frac=result.frac - int(rng.integers(-1, 5)),
+                                   signed=bool(rng.integers(4) == 0))
+            layers.append(ReluSpec(name=f"relu{k + 1}", result=source))
+    return NetworkSpec(name=name, input=features, layers=tuple(layers))
+
+
+def random_format(rng, width: int | None = None, frac: int | None = None, signed: bool = True,
+                  overflow: str | None = None) -> Fixed:
+    """A format; what is not given is drawn."""
+    width = int(rng.integers(2, 11)) if width is None else width
+    frac = int(rng.integers(-2, width + 3)) if frac is None else frac
+    return Fixed(width, frac, signed, str(rng.choice(ROUNDINGS)),
+                 overflow or str(rng.choice(OVERFLOWS)))
+
+
+def random_codes(rng, of: Fixed, shape) -> np.ndarray:
+    """Uniform codes, a quarter of them 0 or one of the ends."""
+    codes = rng.integers(of.min, of.max + 1, shape)
+    extreme = rng.choice([of.min, of.min + 1, 0, of.max - 1, of.max], shape)
+    return np.where(rng.random(shape) < 0.25, extreme, codes)

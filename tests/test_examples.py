@@ -1,0 +1,62 @@
+"""Checkpoints of the example networks."""
+import numpy as np
+import pytest
+
+from examples import networks
+from firmware_models.formats import Fixed
+from hwgen.errors import HwgenError
+
+
+@pytest.mark.parametrize("name, sizes", [("digits", [64, 32, 16, 10]),
+                                         ("mnist", [784, 32, 16, 10])])
+def test_structure(name, sizes):
+    spec = networks.load(name)
+    assert [layer.n_in for layer in spec.dense] + [spec.dense[-1].n_out] == sizes
+    assert spec.input == Fixed(8, 8, signed=False)
+    for layer in spec.dense:
+        assert layer.reuse_factor == layer.n_in and layer.accum is None
+        assert (layer.weight.width, layer.bias.width) == (8, 8)
+        layer.weight.check(layer.weight_codes)
+        layer.bias.check(layer.bias_codes)
+        # Room to learn on the chip: few weights near the ends of their range.
+        assert (np.abs(layer.weight_codes) > 100).mean() < 0.01
+    for layer in spec.layers[1::2]:
+        assert (layer.result.width, layer.result.signed) == (8, False)
+
+
+def test_size():
+    assert sum(path.stat().st_size for path in networks.FOLDER.iterdir()) < 200_000
+
+
+def test_saving_gives_the_same_bytes(tmp_path):
+    path = networks.save(networks.load("digits"), tmp_path)
+    assert path.read_bytes() == (networks.FOLDER / "digits.npz").read_bytes()
+
+
+def test_missing(tmp_path):
+    with pytest.raises(HwgenError, match="digits.npz is missing; .*examples.train digits"):
+        networks.load("digits", tmp_path)
+
+
+def test_unknown():
+    with pytest.raises(HwgenError, match="unknown example 'resnet'; choose one of digits, mnist"):
+        networks.load("resnet")
+
+
+def test_corrupt_anywhere(tmp_path):
+    good = bytearray((networks.FOLDER / "digits.npz").read_bytes())
+    for damage in (slice(0, 4), slice(200, 201), slice(len(good) // 2, None), slice(0, None)):
+        bad = good.copy()
+        bad[damage] = bytes(255 - value for value in good[damage])
+        (tmp_path / "digits.npz").write_bytes(bad)
+        with pytest.raises(HwgenError, match="digits.npz is corrupt"):
+            networks.load("digits", tmp_path)
+
+
+def test_changed_weight(tmp_path):
+    with np.load(networks.FOLDER / "digits.npz") as file:
+        arrays = {key: file[key] for key in file.files}
+    arrays["fc1.weight"][0, 0] ^= 1
+    np.savez(tmp_path / "digits.npz", **arrays)
+    with pytest.raises(HwgenError, match="checksum does not match"):
+        networks.load("digits", tmp_path)

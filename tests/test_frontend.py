@@ -1,0 +1,267 @@
+"""Front ends: what hls4ml computes is what we describe, and what we cannot describe is refused."""
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from examples import networks
+from firmware_models import dense
+from firmware_models.formats import Fixed
+from hwgen import data
+from hwgen.errors import HwgenError
+from hwgen.frontend import Emulation, from_keras, from_layers, lower
+from hwgen.frontend.quiet import quiet
+from tests.test_data import mnist
+
+needs_gxx = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    graph = from_layers(networks.load("digits"), tmp_path_factory.mktemp("digits"), trace=True)
+    return graph, lower(graph, trainable=["fc3"])
+
+
+@pytest.fixture(scope="module")
+def mnist_emulation(tmp_path_factory):
+    dataset = mnist()
+    graph = from_layers(networks.load("mnist"), tmp_path_factory.mktemp("mnist"), trace=True)
+    return dataset, lower(graph), Emulation(graph)
+
+
+def test_description(digits):
+    spec, network = networks.load("digits"), digits[1]
+    assert network.input == spec.input and network.trainable == (2,)
+    for asked, got in zip(spec.layers, network.layers, strict=True):
+        assert (asked.name, asked.result) == (got.name, got.result)
+    for asked, stage in zip(spec.dense, network.stages, strict=True):
+        assert stage.dense.reuse_factor == asked.n_in
+        assert stage.dense.accum.overflow == "WRAP"
+        np.testing.assert_array_equal(stage.dense.weight_codes, asked.weight_codes)
+        np.testing.assert_array_equal(stage.dense.bias_codes, asked.bias_codes)
+
+
+def test_reuse_factors_by_name(tmp_path):
+    graph = from_layers(networks.load("digits"), tmp_path, {"fc1": 8, "fc3": 4})
+    assert [stage.dense.reuse_factor for stage in lower(graph).stages] == [8, 32, 4]
+    with pytest.raises(HwgenError, match="reuse factor for unknown layer 'fc9'; .* fc1, fc2, fc3"):
+        from_layers(networks.load("digits"), tmp_path, {"fc9": 8})
+
+
+@needs_gxx
+def test_digits_equal(digits, capfd):
+    graph, network = digits
+    x = data.load("digits").x_test
+    emulation = Emulation(graph)
+    np.testing.assert_array_equal(emulation.logits(x), dense.forward(network, x))
+    for n in (1, len(x)):                       # hls4ml drops the batch axis of one sample
+        expected, got = emulation.trace(x[:n]), dense.trace(network, x[:n])
+        assert list(got) == list(expected)
+        for name in got:
+            np.testing.assert_array_equal(got[name], expected[name], name)
+    assert capfd.readouterr() == ("", "")
+    with pytest.raises(HwgenError, match=r"features have shape \(1, 63\); give one row of 64"):
+        emulation.logits(x[:1, 1:])
+    with pytest.raises(HwgenError, match="256 is not a code of ufixed<8,0>"):
+        emulation.logits(np.full((1, 64), 256))
+    # Emulation reads weights from text files, but the model keeps what it was given.
+    assert not graph.config.get_writer_config()["WriteWeightsTxt"]
+
+
+@needs_gxx
+def test_mnist_every_logit_equal(mnist_emulation):
+    dataset, network, emulation = mnist_emulation
+    logits = emulation.logits(dataset.x_test)
+    np.testing.assert_array_equal(dense.forward(network, dataset.x_test), logits)
+    assert (logits.argmax(1) == dataset.y_test).mean() >= 0.960
+
+
+@needs_gxx
+def test_mnist_every_layer_equal(mnist_emulation):
+    dataset, network, emulation = mnist_emulation
+    expected, got = emulation.trace(dataset.x_test[:200]), dense.trace(network,
+                                                                      dataset.x_test[:200])
+    assert list(got) == list(expected) == ["fc1", "relu1", "fc2", "relu2", "fc3"]
+    for name in got:
+        np.testing.assert_array_equal(got[name], expected[name], name)
+
+
+def test_gxx_missing(digits, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(HwgenError, match=r"g\+\+ is missing.*apt install"):
+        Emulation(digits[0])
+
+
+# What follows builds small models in hls4ml's own words and expects a refusal.
+
+PRECISION = {"weight": "ap_fixed<6,1>", "bias": "ap_fixed<8,3>", "accum": "auto",
+             "result": "ap_fixed<12,5,AP_RND,AP_SAT>"}
+
+
+def graph(folder, *, precision=(), layer=(), model=(), config=(), nodes=(), weight=0.0, bias=True,
+          features="ap_ufixed<8,0>"):
+    """A model 6 - fc1 4 - `nodes`, changed by what is given."""
+    first = {"name": "fc1", "class_name": "Dense", "inputs": ["features"], "n_in": 6, "n_out": 4,
+             "weight_data": np.full((6, 4), weight), "bias_data": np.zeros(4) if bias else None}
+    layers = [{"name": "features", "class_name": "InputLayer", "input_shape": [6]}, first]
+    for node in nodes:
+        layers.append({"inputs": [layers[-1]["name"]], "n_in": 4, **node})
+    settings = {"Precision": PRECISION | dict(precision), "ReuseFactor": 3, "Strategy": "Resource"}
+    with quiet(folder):
+        from hls4ml.model import ModelGraph
+        from hls4ml.utils.config import create_config
+        full = create_config(output_dir=str(folder), backend="Vitis",
+                             **{"io_type": "io_parallel", "write_weights_txt": False}
+                             | dict(config))
+        full["HLSConfig"] = {
+            "Model": {"Precision": "ap_fixed<16,6>", "ReuseFactor": 3, "Strategy": "Resource"}
+            | dict(model),
+            "LayerName": {"features": {"Precision": {"result": features}},
+                          "fc1": settings | dict(layer)}}
+        return ModelGraph.from_layer_list(full, layers, ["features"], [layers[-1]["name"]])
+
+
+def test_small_model_is_accepted(tmp_path):
+    network = lower(graph(tmp_path), ["fc1"])
+    assert network.stages[0].dense.weight == Fixed(6, 5) and network.trainable == (0,)
+
+
+def relu(name="relu1", **more):
+    return {"name": name, "class_name": "Activation", "activation": "relu", **more}
+
+
+REFUSED = {
+    "softmax": (dict(nodes=[{"name": "out", "class_name": "Softmax", "activation": "softmax",
+                             "axis": -1}]),
+                "out: a softmax, needs raw logits at the end; drop it"),
+    "unknown layer": (dict(nodes=[{"name": "act", "class_name": "Activation",
+                                   "activation": "tanh"}]),
+                      "act: unknown layer kind Activation tanh, needs Dense or ReLU; replace it"),
+    "ends with relu": (dict(nodes=[relu()]), "relu1: the network ends with a ReLU, needs raw"),
+    "relu after relu": (dict(nodes=[relu(), relu("relu2"),
+                                    {"name": "fc2", "class_name": "Dense", "n_out": 3,
+                                     "weight_data": np.zeros((4, 3)), "bias_data": np.zeros(3)}],
+                             model={"ReuseFactor": 2}),
+                        "relu2: a ReLU of 4 must follow a Dense layer"),
+    "strategy": (dict(layer={"Strategy": "Latency"}),
+                 "fc1: strategy latency, needs Resource; set LayerName: fc1: Strategy: Resource"),
+    "reuse factor": (dict(layer={"ReuseFactor": 5}),
+                     r"fc1: reuse factor 5 does not divide its 6 inputs \(hls4ml would use \d+\); "
+                     "set LayerName: fc1: ReuseFactor to one of 1, 2, 3, 6"),
+    "reuse factor too large": (dict(layer={"ReuseFactor": 12}), "fc1: reuse factor 12 does not"),
+    "accumulator": (dict(precision={"accum": "ap_fixed<20,8,AP_TRN,AP_SAT>"}),
+                    "fc1: accumulator fixed<20,8,TRN,SAT> saturates, needs WRAP; .*accum to auto"),
+    "rounding": (dict(precision={"result": "ap_fixed<12,5,AP_RND_ZERO>"}),
+                 "fc1: result type .* rounds by RND_ZERO; set .* AP_TRN, AP_RND, AP_RND_CONV"),
+    "overflow": (dict(precision={"result": "ap_fixed<12,5,AP_RND,AP_SAT_SYM>"}),
+                 "fc1: result type .* overflows by SAT_SYM; set LayerName: fc1: Precision: result"),
+    "width": (dict(precision={"result": "ap_fixed<70,5>"}), "width must be 1 to 62 bits, not 70"),
+    "rounds too much": (dict(precision={"result": "ap_fixed<12,44,AP_RND>"}),
+                        "rounds away .* bits of a value that has"),
+    "ternary": (dict(precision={"weight": "ap_int<2>"}), "int<2> makes hls4ml multiply"),
+    "weight not a code": (dict(weight=0.999999),
+                          "fc1: weight .*0.999999.* is not a value of fixed<6,1>; round and clip"),
+    "weight out of range": (dict(weight=1.0), "fc1: weight .*1.0.* is not a value of fixed<6,1>"),
+    "branch": (dict(nodes=[{"name": "fc2", "class_name": "Dense", "inputs": ["features"], "n_in": 6,
+                            "n_out": 3, "weight_data": np.zeros((6, 3)),
+                            "bias_data": np.zeros(3)}]),
+               r"fc2: fed by features, needs the layer before it \(fc1\) alone; branches are not"),
+    "stream": (dict(config={"io_type": "io_stream"}), "has io_stream, needs io_parallel; convert"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused(case, tmp_path):
+    change, message = REFUSED[case]
+    with pytest.raises(HwgenError, match=message) as caught:
+        lower(graph(tmp_path, **change))
+    assert "\n" not in str(caught.value)
+
+
+REFUSED_TRAINABLE = {
+    "auto weight": (dict(precision={"weight": "auto"}), "fc1: weight type is auto, .* explicit"),
+    "auto bias": (dict(precision={"bias": "auto"}), "fc1: bias type is auto, .* explicit"),
+    "no bias": (dict(bias=False), "fc1: has no bias, a trainable layer needs one"),
+    "unsigned": (dict(precision={"weight": "ap_ufixed<6,1>"}), "unsigned, .* needs a signed one"),
+    "narrow accumulator": (dict(precision={"accum": "ap_fixed<15,3>"}),
+                           r"fc1: accumulator fixed<15,3> can overflow: its weights may sum to "
+                           r"-9\.97656 or .*; set LayerName: fc1: Precision: accum to auto"),
+    "weights in text files": (dict(config={"write_weights_txt": True}),
+                              "convert with write_weights_txt=False"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_TRAINABLE)
+def test_refused_on_a_trainable_layer(case, tmp_path):
+    change, message = REFUSED_TRAINABLE[case]
+    model = graph(tmp_path, **change)
+    lower(model)                                # frozen, it is fine
+    with pytest.raises(HwgenError, match=message):
+        lower(model, ["fc1"])
+
+
+def test_types_from_values(tmp_path):
+    model = graph(tmp_path)
+    # What HGQ2 models come with; hls4ml's pass itself needs their quantizer layers.
+    model.config.get_config_value("HLSConfig")["Model"]["BitExact"] = True
+    lower(model)
+    with pytest.raises(HwgenError, match="fc1: its types were sized from the values of its weight"):
+        lower(model, ["fc1"])
+
+
+def test_type_narrower_than_asked(tmp_path):
+    model = graph(tmp_path)
+    layer = list(model.get_layers())[1]
+    weight = layer.weights["weight"].type.precision
+    weight.width -= 1
+    with pytest.raises(HwgenError, match=r"weight type fixed<5,1> is not the .*<6,1.* asked for"):
+        lower(model, ["fc1"])
+
+
+def test_unknown_trainable_layer(digits):
+    with pytest.raises(HwgenError, match="fc9: no such layer to train; .* fc1, fc2, fc3"):
+        lower(digits[0], ["fc9"])
+
+
+def test_codes_out_of_range(tmp_path):
+    spec = networks.load("digits")
+    first = replace(spec.dense[0], weight=Fixed(4, 3))
+    with pytest.raises(HwgenError, match="fc1: weight codes: .* is not a code of"):
+        from_layers(replace(spec, layers=(first, *spec.layers[1:])), tmp_path)
+
+
+@needs_gxx
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")     # of numpy 2, inside Keras
+def test_keras(tmp_path):
+    pytest.importorskip("keras")
+    import keras
+    from hls4ml.utils import config_from_keras_model
+    rng = np.random.default_rng(3)
+    model = keras.Sequential([keras.Input((8,), name="features"),
+                              keras.layers.Dense(6, name="fc1"),
+                              keras.layers.ReLU(name="relu1"),
+                              keras.layers.Dense(3, name="fc2")])
+    codes = [rng.integers(-32, 32, array.shape) for array in model.get_weights()]
+    model.set_weights([code / 32 for code in codes])
+    with quiet(tmp_path):
+        config = config_from_keras_model(model, granularity="name", backend="Vitis")
+    config["Model"]["Strategy"] = "Resource"
+    for name, n_in in (("fc1", 8), ("fc2", 6)):
+        config["LayerName"][name] |= {
+            "ReuseFactor": n_in, "Strategy": "Resource", "Trace": True,
+            "Precision": {"weight": "ap_fixed<6,1>", "bias": "ap_fixed<6,1>", "accum": "auto",
+                          "result": "ap_fixed<16,6,AP_RND,AP_SAT>"}}
+    config["LayerName"]["features"]["Precision"] = {"result": "ap_ufixed<8,0>"}
+    config["LayerName"]["relu1"]["Precision"] = {"result": "ap_ufixed<8,2,AP_RND,AP_SAT>"}
+    for linear in ("fc1_linear", "fc2_linear"):
+        config["LayerName"].pop(linear, None)
+    graph = from_keras(model, config, tmp_path, trainable=["fc2"])
+    network = lower(graph, ["fc2"])
+    np.testing.assert_array_equal(network.stages[0].dense.weight_codes, codes[0].T)
+    np.testing.assert_array_equal(network.stages[1].dense.bias_codes, codes[3])
+    x = rng.integers(0, 256, (50, 8))
+    np.testing.assert_array_equal(Emulation(graph).logits(x), dense.forward(network, x))
+    model.set_weights([code / 100 for code in codes])
+    with pytest.raises(HwgenError, match="fc1: weight .* is not a value of fixed<6,1>; round"):
+        from_keras(model, config, tmp_path)
