@@ -26,9 +26,11 @@ from . import networks
 HIDDEN = (32, 16)
 INPUT = Fixed(8, 8, signed=False)                       # a pixel byte is the code of value / 256
 LOGIT = Fixed(16, 8, rounding="RND", overflow="SAT")
-SETTINGS = {                                            # epochs float, epochs quantized, batch
-    "digits": (120, 80, 32),
-    "mnist": (30, 40, 128),
+# Epochs float, epochs quantized, batch, seed. MNIST's seed is the best of 1, 2, 3 on the validation
+# split (97.42, 97.12 and 97.46 %).
+SETTINGS = {
+    "digits": (120, 80, 32, 1),
+    "mnist": (30, 40, 128, 3),
 }
 
 
@@ -36,14 +38,15 @@ def main(argv=None) -> None:
     parser = argparse.ArgumentParser(prog="python -m examples.train", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=networks.NAMES)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, help="the checkpoint's own by default")
     parser.add_argument("--epochs", type=int, nargs=2, metavar=("FLOAT", "QUANTIZED"))
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate of Adam")
     parser.add_argument("--output", default=networks.FOLDER, help="folder of the checkpoint")
     args = parser.parse_args(argv)
     dataset = data.load(args.name)
-    *epochs, batch = SETTINGS[args.name]
-    spec = train(dataset, args.epochs or epochs, batch, args.rate, args.seed)
+    *epochs, batch, seed = SETTINGS[args.name]
+    seed = seed if args.seed is None else args.seed
+    spec = train(dataset, args.epochs or epochs, batch, args.rate, seed)
     path = networks.save(spec, args.output)
     for layer in spec.dense:
         extreme = np.abs(layer.weight_codes).max()

@@ -1,1 +1,17 @@
-"""hwgen: hardware that learns, from quantized networks."""
+"""hwgen: FPGA cores from quantized networks, bit-exact with hls4ml, that learn on the chip.
+
+    graph    an hls4ml ModelGraph, backend Vitis
+    network = hwgen.lower(graph, trainable=["fc3"])
+    manifest = hwgen.build(network, "build/mine")
+    device = hwgen.Device(manifest)              # Verilated; predict, partial_fit, score
+"""
+from firmware_models.learner import Learner, Settings
+from firmware_models.network import Network
+from sim.device import Device
+
+from .build import build
+from .errors import HwgenError
+from .frontend import Emulation, from_keras, from_layers, lower
+
+__all__ = ["Device", "Emulation", "HwgenError", "Learner", "Network", "Settings", "build",
+           "from_keras", "from_layers", "lower"]

@@ -28,7 +28,7 @@ def build(network: Network, folder: Path, *, learning: bool = True, residual: in
     network : Network
         Its trainable layers get memories that can learn.
     folder : Path
-        Made if needed. A folder with other things than an earlier build is refused.
+        Made if needed. A ``core.v`` there that no manifest accounts for is not overwritten.
     learning : bool
         False leaves the learning hardware out and puts all weights in ROM.
     residual : int
@@ -46,8 +46,9 @@ def build(network: Network, folder: Path, *, learning: bool = True, residual: in
     except ValueError as error:
         raise HwgenError(str(error)) from None
     folder = Path(folder)
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
-        raise HwgenError(f"{folder} holds files but no {MANIFEST}: name a new folder to build in")
+    if (folder / "core.v").exists() and not (folder / MANIFEST).exists():
+        raise HwgenError(f"{folder / 'core.v'} is not an earlier build (no {MANIFEST} beside it): "
+                         "name another folder")
     folder.mkdir(parents=True, exist_ok=True)
     text = "// SPDX-License-Identifier: Apache-2.0\n" + verilog.convert(
         core, name="core", emit_src=False, strip_internal_attrs=True)

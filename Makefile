@@ -1,0 +1,57 @@
+# Everything runs in its own virtual environment, made on first use.
+PYTHON  ?= python3
+VENV    ?= .venv
+EXAMPLE ?= digits
+SEED    ?= 1
+WAVES   ?= 0
+JOBS    ?= auto
+FLAGS   ?=
+
+BIN   := $(VENV)/bin
+HWGEN := $(BIN)/hwgen
+
+.PHONY: demo test sim verilog report recover nightly lint train docs clean help
+.DEFAULT_GOAL := help
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable ".[test]"
+	touch $@
+
+demo: $(VENV)/.installed     ## the whole way: convert, generate, verilate, disturb, learn, report
+	$(HWGEN) demo --example $(EXAMPLE) $(FLAGS)
+
+test: $(VENV)/.installed     ## the tests
+	$(BIN)/python -m pytest -n $(JOBS) --seed $(SEED) $(FLAGS)
+
+sim: $(VENV)/.installed      ## cocotb + Verilator regression; EXAMPLE= SEED= WAVES=1
+	$(HWGEN) simulate --example $(EXAMPLE) --seed $(SEED) $(if $(filter 1,$(WAVES)),--waves) $(FLAGS)
+
+verilog: $(VENV)/.installed  ## Verilog and manifest for the FPGA flow
+	$(HWGEN) build --example $(EXAMPLE) $(FLAGS)
+
+report: $(VENV)/.installed   ## resources by block, and what learning adds
+	$(HWGEN) report --example $(EXAMPLE) $(FLAGS)
+
+recover: $(VENV)/.installed  ## the recovery experiment alone; FLAGS="--rule spsa --pairs 1"
+	$(HWGEN) recover --example $(EXAMPLE) $(FLAGS)
+
+nightly: $(VENV)/.installed  ## what takes longer: 200 random networks, long runs, fresh draws
+	$(BIN)/python -m pytest -n $(JOBS) -m nightly --hypothesis-profile nightly --seed $(SEED) $(FLAGS)
+
+lint: $(VENV)/.installed     ## ruff over the Python, Verilator -Wall over the Verilog
+	$(BIN)/python -m ruff check .
+	$(HWGEN) lint --example $(EXAMPLE)
+
+docs: $(VENV)/.installed     ## regenerate docs/registers.md and the README's tables
+	$(BIN)/python -m docs.generate
+
+train: $(VENV)/.installed    ## retrain the checkpoint of EXAMPLE (Keras on jax)
+	$(BIN)/pip install --quiet --editable ".[train]"
+	$(BIN)/python -m examples.train $(EXAMPLE)
+
+clean:                       ## remove generated files, but not the virtual environment
+	rm -rf build .pytest_cache .hypothesis .ruff_cache
+
+help:                        ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12

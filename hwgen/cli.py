@@ -1,0 +1,209 @@
+"""Command line: hwgen demo | build | simulate | report | recover."""
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from sim.errors import SimulationError
+
+from . import example, flow, recover
+from .build import build
+from .errors import HwgenError
+
+console = Console()
+
+EPILOG = """examples:
+  hwgen demo                                  digits: generate, verilate, disturb, learn, report
+  hwgen demo --example mnist                  the same for MNIST
+  hwgen build --example mnist --train fc2 fc3 -o build/two
+  hwgen recover --example digits --rule spsa --pairs 1 --seeds 1 2 3
+  hwgen report --example mnist                what learning adds to inference
+"""
+
+
+def main(argv=None) -> int:
+    """Run a command; status 0, or 2 with one line on what is wrong and what to do."""
+    args = parser().parse_args(argv)
+    try:
+        args.run(args)
+    except (HwgenError, SimulationError) as error:
+        print(f"hwgen: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("hwgen: stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="hwgen", description="FPGA cores from quantized networks, that learn on the chip",
+        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = top.add_subparsers(required=True, metavar="command")
+
+    def command(run, text, *parts):
+        sub = commands.add_parser(
+            run.__name__.rstrip('_'), help=text, description=text[0].upper() + text[1:] + ".",
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        sub.set_defaults(run=run)
+        for part in (_common, *parts):
+            part(sub)
+        return sub
+
+    command(demo, "the whole way: convert, generate, verilate, disturb, learn, report",
+            _core, _learning)
+    sub = command(build_, "Verilog and manifest for the FPGA flow", _core)
+    sub.add_argument("--inference-only", action="store_true", help="leave the learning out")
+    sub = command(simulate, "the cocotb + Verilator regression", _core)
+    sub.add_argument("--seed", type=int, default=1, help="of data, idle and stall cycles")
+    sub.add_argument("--waves", action="store_true", help="record every signal (VCD)")
+    command(report, "resources by block, and what learning adds to inference", _core)
+    command(recover_, "disturb the input and let the Verilated core learn", _core, _learning)
+    return top
+
+
+def _common(sub) -> None:
+    sub.add_argument("--example", default="digits", metavar="NAME",
+                     help=f"network: {', '.join(example.NAMES)}")
+    sub.add_argument("-o", "--output", metavar="DIR", type=Path,
+                     help="folder for results; build/<example> by default")
+
+
+def _core(sub) -> None:
+    group = sub.add_argument_group("core")
+    group.add_argument("--train", nargs="+", metavar="LAYER",
+                       help="trainable layers; the last one by default")
+    group.add_argument("--reuse", nargs="+", metavar="LAYER=N", type=_reuse, default=[],
+                       help="reuse factors; the number of inputs by default")
+    group.add_argument("--residual", type=int, default=4, metavar="R",
+                       help="residual bits below each trainable weight, 0 to 8")
+    group.add_argument("--max-pairs", type=int, default=16, metavar="N",
+                       help="largest population the core can hold, 1 to 64")
+
+
+def _learning(sub) -> None:
+    group = sub.add_argument_group("learning")
+    rules = "; ".join(f"{name}: {text}" for name, text in recover.RULES.items())
+    group.add_argument("--rule", default="es", help=rules)
+    group.add_argument("--disturb", default="noise:0.3", metavar="KIND",
+                       help="none, noise:S, stuck:F, invert, rotate:DEG, impulse:F")
+    group.add_argument("--forwards", type=int, default=40_000,
+                       help="sample forwards to spend, probe passes included")
+    group.add_argument("--seeds", type=int, nargs="+", metavar="N",
+                       help="one run each; 1 for digits, 1 2 3 for mnist by default")
+    group.add_argument("--layers", nargs="+", metavar="LAYER",
+                       help="layers to perturb and update; all trainable ones by default")
+    for name, text in (("pairs", "antithetic pairs per sample"),
+                       ("batch", "samples per update"),
+                       ("sigma-log2", "probe amplitude is 2**sigma weight steps"),
+                       ("lr-shift", "fitness 1 moves a weight by 2**(7 - shift - R) steps"),
+                       ("lr-decay", "updates after which the rate halves; 0: never")):
+        group.add_argument(f"--{name}", type=int, metavar="N", help=text, default=argparse.SUPPRESS)
+    group.add_argument("--fitness", choices=("sign", "rank"), default=argparse.SUPPRESS)
+
+
+def _reuse(text: str) -> tuple[str, int]:
+    layer, _, number = text.partition("=")
+    if not number.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not LAYER=N")
+    return layer, int(number)
+
+
+def _prepare(args, trace=False):
+    folder = args.output or Path("build") / args.example
+    with console.status(f"hls4ml converts {args.example}"):
+        network, graph = example.prepare(args.example, folder, args.train, dict(args.reuse), trace)
+    return network, graph, folder
+
+
+def build_(args) -> None:
+    network, _, folder = _prepare(args)
+    with console.status("generating Verilog"):
+        manifest = build(network, folder, learning=not args.inference_only,
+                         residual=args.residual, max_pairs=args.max_pairs)
+    console.print(f"{manifest.parent / 'core.v'} and {manifest}")
+
+
+def simulate(args) -> None:
+    network, _, folder = _prepare(args)
+    ran = flow.regression(network, folder, residual=args.residual, max_pairs=args.max_pairs,
+                          seed=args.seed, waves=args.waves, console=console)
+    console.print(f"{ran} cocotb tests passed, 0 failed; {folder / 'results.xml'}")
+
+
+def report(args) -> None:
+    network, _, folder = _prepare(args)
+    flow.report(network, folder, residual=args.residual, max_pairs=args.max_pairs,
+                console=console)
+
+
+def recover_(args) -> None:
+    network, _, folder = _prepare(args)
+    with console.status("generating Verilog"):
+        manifest = build(network, folder, residual=args.residual, max_pairs=args.max_pairs)
+    summary = _recover(args, network, manifest, folder)
+    console.print(_table(summary))
+
+
+def demo(args) -> None:
+    network, graph, folder = _prepare(args)
+    with flow.report_behind(network, folder, residual=args.residual,
+                            max_pairs=args.max_pairs) as resources:
+        with console.status("hls4ml's C++ against the golden model"):
+            checked = flow.check_against_cpp(network, graph, args.example)
+        with console.status("generating and verilating the core"):
+            manifest = build(network, folder, residual=args.residual, max_pairs=args.max_pairs)
+            flow.verilate(manifest)
+        summary = _recover(args, network, manifest, folder)
+        with console.status("Yosys counts resources"):
+            counted = resources()
+    table = _table(summary)
+    training, total = counted["training"], counted["inference"]["total"]
+    table.add_row("inference core", f"{total['lut']:,} LUT, {total['ff']:,} FF, "
+                  f"{total['dsp']:g} DSP, {total['bram36']:g} BRAM36")
+    table.add_row("learning adds", f"{training['lut']:,} LUT ({training['percent']['KU040']['lut']}"
+                  f" % of a KU040), {training['ff']:,} FF, {training['dsp']:g} DSP, "
+                  f"{training['bram36']:g} BRAM36")
+    table.add_row("equal to hls4ml's C++", f"{checked} of {checked} test images")
+    console.print(table)
+    console.print(f"{folder}: core.v, manifest.json, recover.json, recover.png, report.json")
+
+
+def _recover(args, network, manifest, folder) -> dict:
+    names = [stage.dense.name for stage in network.stages]
+    for layer in args.layers or []:
+        if layer not in names or names.index(layer) not in network.trainable:
+            raise HwgenError(f"layer {layer!r} is not trainable in this core; name it in --train")
+    layers = tuple(names.index(n) for n in args.layers) if args.layers else network.trainable
+    options = {n: getattr(args, n, None) for n in (
+        "pairs", "batch", "fitness", "sigma_log2", "lr_shift", "lr_decay")}
+    settings = recover.settings_for(args.rule, layers, **options)
+    if settings.pairs > args.max_pairs:
+        raise HwgenError(f"{settings.pairs} pairs do not fit a core for {args.max_pairs}; "
+                         "raise --max-pairs")
+    seeds = args.seeds or ((1, 2, 3) if args.example == "mnist" else (1,))
+    recovery = recover.Recovery(example=args.example, rule=args.rule, disturbance=args.disturb,
+                                settings=settings, forwards=args.forwards, seeds=tuple(seeds))
+    runs = flow.run_seeds(recovery, network, manifest, args.residual, console)
+    summary = recover.summarize(recovery, network, runs, args.residual)
+    if (folder / "recover.json").exists():
+        console.print(f"replacing {os.path.join(folder, 'recover.json')} of an earlier run")
+    recover.write(summary, folder)
+    return summary
+
+
+def _table(summary: dict) -> Table:
+    table = Table(title=f"{summary['example']}, {summary['disturbance']}: rule {summary['rule']} "
+                  f"on {', '.join(summary['layers'])}", show_header=False)
+    table.add_row("accuracy clean / disturbed / recovered",
+                  f"{summary['clean']:.1f} / {summary['before']:.1f} / {summary['after']:.1f} %"
+                  + (f" (mean of {len(summary['runs'])} seeds)" if len(summary["runs"]) > 1 else ""))
+    table.add_row("samples learned from, passes", f"{summary['samples']:,}, {summary['passes']:,}")
+    table.add_row("clock cycles", f"{summary['cycles']:,} = {1e3 * summary['seconds']:.2f} ms at "
+                  f"{summary['clock_mhz']} MHz, {summary['cycles'] / summary['samples']:.1f} a sample")
+    table.add_row("bit-exact with the golden model", "yes" if summary["bit_exact"] else "NO")
+    table.add_row("cycles as the cycle model predicts", "yes" if summary["cycles_exact"] else "NO")
+    return table

@@ -1,0 +1,54 @@
+"""The example networks on their way from checkpoint through hls4ml to a Network."""
+from dataclasses import replace
+from pathlib import Path
+
+from firmware_models.network import Network
+
+from .errors import HwgenError
+from .frontend import from_layers, lower
+
+NAMES = ("digits", "mnist")
+
+
+def prepare(name: str, folder: Path, train=None, reuse_factors=None, trace: bool = False):
+    """Checkpoint to hls4ml's ModelGraph and to our Network.
+
+    Parameters
+    ----------
+    name : {"digits", "mnist"}
+    folder : Path
+        Where hls4ml writes its project: ``<folder>/hls4ml``.
+    train : list of str, optional
+        Trainable layers; the last one by default.
+    reuse_factors : dict of layer name to int, optional
+        The number of inputs by default: one input per cycle.
+    trace : bool
+        Let hls4ml's C++ keep every layer's output.
+
+    Returns
+    -------
+    network : Network
+    graph : hls4ml ModelGraph
+
+    Raises
+    ------
+    HwgenError
+        For an unknown example or layer, a corrupt checkpoint, or a reuse factor that does not fit.
+    """
+    from examples import networks        # examples use hwgen; not the other way round on import
+
+    if name not in NAMES:
+        raise HwgenError(f"unknown example {name!r}; there are {', '.join(NAMES)}")
+    spec = networks.load(name)
+    known = [layer.name for layer in spec.dense]
+    train = [known[-1]] if train is None else train
+    for layer in [*train, *(reuse_factors or {})]:
+        if layer not in known:
+            raise HwgenError(f"unknown layer {layer!r} of {name}; its dense layers are "
+                             f"{', '.join(known)}")
+    graph = from_layers(spec, Path(folder) / "hls4ml", reuse_factors, trace)
+    return rename(lower(graph, trainable=train), name), graph
+
+
+def rename(network: Network, name: str) -> Network:
+    return replace(network, name=name)

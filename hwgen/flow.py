@@ -1,0 +1,138 @@
+"""Steps of the commands that run other programs: C++, Verilator, cocotb, Yosys, several seeds."""
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import Manager
+from pathlib import Path
+
+import joblib
+import numpy as np
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from firmware_models.dense import forward
+from firmware_models.learner import Settings
+from firmware_models.network import Network
+from sim.device import Device
+from sim.runner import run_bench
+
+from . import data, recover
+from . import report as resources
+from .build import build
+from .errors import HwgenError
+from .frontend import Emulation
+
+CPP_IMAGES = 1000
+
+
+def progress_bar(console) -> Progress:
+    return Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+                    TimeRemainingColumn(), console=console, transient=True)
+
+
+def verilate(manifest: Path) -> None:
+    """Compile the core's simulation, so that runs start at once."""
+    Device(manifest).close()
+
+
+def check_against_cpp(network: Network, graph, name: str) -> int:
+    """Compare logits of hls4ml's C++ with the golden model; return how many images were equal.
+
+    Raises
+    ------
+    HwgenError
+        When one differs.
+    """
+    x = data.load(name).x_test[:CPP_IMAGES].astype(np.int64)
+    wrong = (Emulation(graph).logits(x) != forward(network, x)).any(-1)
+    if wrong.any():
+        raise HwgenError(f"{name}: {wrong.sum()} of {len(x)} images differ from hls4ml's C++; "
+                         "please report this with the network")
+    return len(x)
+
+
+def run_seeds(recovery: recover.Recovery, network: Network, manifest: Path, residual: int,
+              console) -> list[dict]:
+    """All seeds of a recovery on all cores of the machine, with one progress bar."""
+    verilate(manifest)                      # once, not once per process
+    total = recovery.samples * len(recovery.seeds)
+    with progress_bar(console) as bar:
+        task = bar.add_task("learning in Verilator", total=total)
+        if len(recovery.seeds) == 1:
+            return [recover.run(recovery, network, manifest, recovery.seeds[0], residual,
+                                lambda done: bar.update(task, completed=done))]
+        with Manager() as manager:
+            done = manager.dict()
+
+            def show():
+                while not finished.wait(0.2):
+                    bar.update(task, completed=sum(done.values()))
+
+            finished = threading.Event()
+            thread = threading.Thread(target=show)
+            thread.start()
+            try:
+                return joblib.Parallel(n_jobs=min(len(recovery.seeds), os.cpu_count()))(
+                    joblib.delayed(_run_seed)(recovery, network, manifest, seed, residual, done)
+                    for seed in recovery.seeds)
+            finally:
+                finished.set()
+                thread.join()
+
+
+def _run_seed(recovery, network, manifest, seed, residual, done) -> dict:
+    return recover.run(recovery, network, manifest, seed, residual,
+                       lambda count: done.__setitem__(seed, count))
+
+
+def regression(network: Network, folder: Path, *, residual: int, max_pairs: int, seed: int,
+               waves: bool, console) -> int:
+    """cocotb benches on the whole core, learning and inference alone; returns the tests passed."""
+    folder = Path(folder)
+    settings = Settings(layers=network.trainable, pairs=min(2, max_pairs), batch=1, seed=seed)
+    ran = 0
+    for learning in (True, False):
+        target = folder if learning else folder / "inference"
+        with console.status(f"cocotb on {target / 'core.v'}"):
+            manifest = build(network, target, learning=learning, residual=residual,
+                             max_pairs=max_pairs)
+            bench = {"network": network if learning else network.with_trainable(()),
+                     "samples": 8, "updates": 3}
+            if learning:
+                bench["settings"] = settings
+            ran += run_bench(manifest, "sim.core", data=bench, seed=seed, waves=waves,
+                             results=target / "results.xml")
+    if waves:
+        console.print(f"waveforms: {folder / 'cocotb' / 'dump.vcd'}")
+    return ran
+
+
+def _both_cores(network: Network, folder: Path, **options) -> tuple[Path, Path]:
+    folder = Path(folder)
+    return (build(network, folder, **options),
+            build(network, folder / "inference", learning=False, **options))
+
+
+def report(network: Network, folder: Path, *, residual: int, max_pairs: int, console) -> dict:
+    """Count the resources of both cores; write ``report.json`` and ``report.md``; show them."""
+    with console.status("Yosys counts the cores with and without learning"):
+        summary = resources.report(*_both_cores(network, folder, residual=residual,
+                                                max_pairs=max_pairs))
+    resources.write(summary, folder)
+    console.print(resources.table(summary))
+    console.print(f"{Path(folder) / 'report.json'}, {Path(folder) / 'report.md'}")
+    return summary
+
+
+@contextmanager
+def report_behind(network: Network, folder: Path, **options):
+    """Count resources in the background; the context's value waits for the result."""
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(lambda: resources.report(*_both_cores(network, folder, **options)))
+
+        def result() -> dict:
+            summary = future.result()
+            resources.write(summary, folder)
+            return summary
+
+        yield result

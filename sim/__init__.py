@@ -1,0 +1,1 @@
+"""Simulation of generated cores: they are met as Verilog and manifest, as any user meets them."""

@@ -1,0 +1,227 @@
+"""cocotb bench: a whole core against its golden model, with random pauses on every bus.
+
+The caller hands over (see :func:`sim.runner.run_bench`) a dict with `network`, and for a core that
+learns `settings`; `samples` and `updates` say how many of them a test takes.
+"""
+import random
+from dataclasses import replace
+
+import cocotb
+import numpy as np
+from cocotb.triggers import ClockCycles, RisingEdge
+from cocotbext.axi import AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStreamSource
+
+from firmware_models.dense import forward
+from firmware_models.learner import Learner, compare
+from firmware_models.registers import JOURNAL_SPACE
+
+from .bench import RegisterBus, data, design, pauses, start
+from .packets import LEARN, pack
+
+LEARNING = design()["learning"]
+DEADLINE = {"timeout_time": 20, "timeout_unit": "ms"}       # 2,000,000 cycles: a hang ends here
+SILENCE = 500                                               # cycles in which nothing may follow
+
+
+class Bench:
+    """Source, sink and registers of a core; idle and stall are probabilities per cycle."""
+
+    def __init__(self, dut, idle: float, stall: float):
+        self.dut, self.design = dut, design()
+        self.network = data()["network"]
+        self.samples = data().get("samples", 24)
+        self.source = AxiStreamSource(AxiStreamBus.from_prefix(dut, "s_axis"), dut.clk, dut.rst,
+                                      byte_size=32)
+        self.sink = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis"), dut.clk, dut.rst,
+                                  byte_size=32)
+        self.registers = RegisterBus(dut, "s_axil", max(idle, stall) / 2)
+        self.source.set_pause_generator(pauses(idle))
+        self.sink.set_pause_generator(pauses(stall))
+        self.generator = np.random.default_rng(random.getrandbits(32))
+        dut.s_axil_awprot.value = dut.s_axil_arprot.value = 0
+
+    async def start(self):
+        await start(self.dut)
+        cocotb.start_soon(self.stream_rule())
+        return self
+
+    async def stream_rule(self):
+        """A word on offer stays on offer, unchanged, until it is taken."""
+        dut, held = self.dut, None
+        while True:
+            await RisingEdge(dut.clk)
+            word = (int(dut.m_axis_tdata.value), int(dut.m_axis_tlast.value)) \
+                if dut.m_axis_tvalid.value else None
+            assert held is None or word == held, f"m_axis withdrew {held} for {word}"
+            held = None if dut.m_axis_tready.value else word
+
+    def draw(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Random input codes [count, n_in], an extreme one in four; and labels."""
+        fmt, shape = self.network.input, (count, self.network.n_in)
+        x = self.generator.integers(fmt.min, fmt.max + 1, shape)
+        ends = self.generator.choice([fmt.min, fmt.max], shape)
+        return (np.where(self.generator.random(shape) < 0.25, ends, x),
+                self.generator.integers(0, self.network.n_classes, count))
+
+    def beats(self, x) -> list[int]:
+        """Words of one sample's packet."""
+        layout = self.design["input"]
+        return pack(x[None], layout["element_bits"], layout["elements_per_beat"],
+                    layout["beats"])[0].tolist()
+
+    def send(self, beats, label: int, learn: bool = False):
+        self.source.send_nowait(AxiStreamFrame(beats, tuser=int(label) | LEARN * learn))
+
+    async def answers(self, count: int) -> list[list[int]]:
+        """The next `count` packets of m_axis; no further one may follow."""
+        got = [(await self.sink.recv()).tdata for _ in range(count)]
+        await ClockCycles(self.dut.clk, SILENCE)
+        assert self.sink.empty(), f"unasked: {self.sink.recv_nowait().tdata}"
+        return [[int(word) for word in words] for words in got]
+
+    async def settled(self):
+        while (await self.registers.read("busy"))["value"]:
+            pass
+
+    async def configure(self, settings):
+        write = self.registers.write
+        await self.settled()
+        await write("rule", fitness=("sign", "rank").index(settings.fitness))
+        await write("layers", value=sum(1 << layer for layer in settings.layers))
+        await write("pairs", value=settings.pairs)
+        await write("batch", value=settings.batch)
+        await write("sigma", value=settings.sigma_log2)
+        await write("rate", lr_shift=settings.lr_shift, lr_decay=settings.lr_decay)
+        await write("seed", value=settings.seed)
+
+    async def window(self, space: int, word: int, lane: int, signed: bool = True) -> int:
+        await self.registers.write("window", space=space, word=word, lane=lane)
+        value = (await self.registers.read("window_data"))["value"]
+        return value - (value >> 31 << 32) if signed else value
+
+    async def state(self, pairs: int) -> dict:
+        """All learning state, element by element where the layout puts it."""
+        await self.settled()
+        got = {name: (await self.registers.read(name))["value"] for name in
+               ("samples", "passes", "updates", "saturations", "loss", "loss_average")}
+        got |= await self.registers.read("progress")
+        got["seed"] = (await self.registers.read("next_seed"))["value"]
+        got |= {"weights": {}, "biases": {}}
+        for index in self.network.trainable:
+            stage = self.network.stages[index]
+            n_in, n_out, words = stage.dense.n_in, stage.dense.n_out, stage.dense.reuse_factor
+            # hls4ml's block layout: flat element r + words * m is lane m of word r.
+            flat = [await self.window(index, k % words, k // words) for k in range(n_in * n_out)]
+            got["weights"][index] = np.array(flat).reshape(n_out, n_in)
+            drain = stage.drain_words
+            got["biases"][index] = np.array([await self.window(index, words + j % drain, j // drain)
+                                             for j in range(n_out)])
+        got["seeds"] = np.array([await self.window(JOURNAL_SPACE, i, 0, signed=False)
+                                 for i in range(pairs)])
+        got["deltas"] = np.array([await self.window(JOURNAL_SPACE, i, 1) for i in range(pairs)])
+        return got
+
+
+def words(logits) -> list[int]:
+    """Answer of m_axis to a sample with these logit codes [n_classes]."""
+    return [int(np.argmax(logits)), *(int(code) & 0xFFFFFFFF for code in logits)]
+
+
+@cocotb.test(**DEADLINE)
+@cocotb.parametrize(idle=[0.0, 0.6], stall=[0.0, 0.6])
+async def inference(dut, idle, stall):
+    """Every answer of a run equals the golden model's; logits are left out where not asked for."""
+    bench = await Bench(dut, idle, stall).start()
+    for logits in (1, 0):
+        await bench.registers.write("control", logits=logits)
+        x, y = bench.draw(bench.samples)
+        for row, label in zip(x, y, strict=True):
+            bench.send(bench.beats(row), label)
+        expected = [words(codes) for codes in forward(bench.network, x)]
+        assert await bench.answers(len(x)) == [e if logits else e[:1] for e in expected]
+    assert (await bench.registers.read("samples"))["value"] == 2 * bench.samples
+    assert (await bench.registers.read("dropped"))["value"] == 0
+
+
+@cocotb.test(**DEADLINE)
+@cocotb.parametrize(idle=[0.0, 0.5])
+async def bad_packets(dut, idle):
+    """Short, long and mislabelled packets are dropped whole and counted; the others answered."""
+    bench = await Bench(dut, idle, idle).start()
+    await bench.registers.write("control", logits=1)
+    x, y = bench.draw(bench.samples)
+    expected, dropped = [], 0
+    for k, (row, label) in enumerate(zip(x, y, strict=True)):
+        beats = bench.beats(row)
+        kind = ("good", "short", "long", "label", "good", "one", "very long")[k % 7]
+        if kind == "short" and len(beats) > 1:
+            beats = beats[:-1]
+        elif kind == "one" and len(beats) > 1:
+            beats = beats[:1]
+        elif kind == "long":
+            beats = beats + [0]
+        elif kind == "very long":
+            beats = beats * 3
+        elif kind == "label":
+            label = bench.network.n_classes + k % 3
+        else:
+            expected.append(words(forward(bench.network, row)))
+            dropped -= 1
+        dropped += 1
+        bench.send(beats, label, learn=LEARNING and k % 2)
+    assert await bench.answers(len(expected)) == expected
+    assert (await bench.registers.read("samples"))["value"] == len(expected)
+    assert (await bench.registers.read("dropped"))["value"] == dropped
+
+
+@cocotb.test(skip=not LEARNING, **DEADLINE)
+@cocotb.parametrize(pause=[0.0, 0.5])
+async def learning(dut, pause):
+    """All state equals the golden model's after each update, and while a batch is open."""
+    bench = await Bench(dut, pause, pause).start()
+    settings = data()["settings"]
+    await lockstep(bench, await first_learner(bench, settings), data().get("updates", 4))
+
+
+@cocotb.test(skip=not LEARNING, **DEADLINE)
+async def changes(dut):
+    """Settings that change between samples; samples without the learn bit in between."""
+    bench = await Bench(dut, 0.3, 0.3).start()
+    learner = await first_learner(bench, data()["settings"])
+    for settings in (replace(data()["settings"], fitness="sign", pairs=1, batch=2, seed=99),
+                     replace(data()["settings"], pairs=2, sigma_log2=1, lr_shift=5, lr_decay=1),
+                     replace(data()["settings"], layers=data()["settings"].layers[-1:])):
+        await lockstep(bench, learner, 1)
+        before = learner.state
+        learner = Learner(bench.network, settings, bench.design["residual"])
+        learner.state = replace(before, seed=settings.seed, batch_index=0, decays=0,
+                                decay_count=0, seeds=learner.state.seeds,
+                                deltas=learner.state.deltas)
+        await bench.configure(settings)
+    await lockstep(bench, learner, 2)
+
+
+async def first_learner(bench: Bench, settings) -> Learner:
+    """The golden twin of a core that is new, or was reset after earlier tests: weights stay."""
+    await bench.configure(settings)
+    await bench.registers.write("control", logits=1, learn=1)
+    learner = Learner(bench.network, settings, bench.design["residual"])
+    got = await bench.state(0)
+    learner.state = replace(learner.state, weights=got["weights"], biases=got["biases"])
+    assert compare(learner.state, got) == ""
+    return learner
+
+
+async def lockstep(bench: Bench, learner: Learner, updates: int) -> None:
+    """Learn until `updates` more updates are done, comparing after every batch."""
+    settings = learner.settings
+    for update in range(updates):
+        x, y = bench.draw(settings.batch + 1)
+        expected = []
+        for k, (row, label) in enumerate(zip(x, y, strict=True)):
+            learn = k != settings.batch // 2        # one sample of each batch is only predicted
+            expected.append(words(learner.step(row, int(label), learn)))
+            bench.send(bench.beats(row), label, learn)
+        assert await bench.answers(len(x)) == expected, f"update {update}"
+        difference = compare(learner.state, await bench.state(len(learner.state.seeds)))
+        assert not difference, f"update {update}: {difference}"

@@ -1,0 +1,334 @@
+"""A core, Verilated: hardware in a Python object with a face like scikit-learn's."""
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from firmware_models.formats import Fixed
+from firmware_models.learner import Settings
+from firmware_models.registers import JOURNAL_SPACE
+
+from .errors import SimulationError
+from .library import FAULTS, RESPONSES, SILENT, Core
+from .packets import LEARN, check_labels, check_samples, pack
+from .verilate import build
+
+CHUNK = 500                         # samples between two calls of `progress`
+COUNTERS = ("samples", "passes", "updates", "saturations", "loss", "loss_average")
+
+
+class Device:
+    """One simulated core, freshly powered up.
+
+    All arithmetic is in integer codes. Methods that stream samples wait for the learning of
+    earlier ones only where they change settings; what is in flight goes on as in hardware.
+
+    Parameters
+    ----------
+    manifest : path
+        ``manifest.json`` of a generated core; the Verilog lies beside it.
+    build_dir : path, optional
+        Where the compiled simulation is kept; ``verilated`` beside the manifest by default.
+    waves : path, optional
+        VCD file to record every signal in. Slow, and large: about 1 MB per 1,000 cycles.
+    seed : int
+        Decides in which cycles `idle` and `stall` fall.
+
+    Attributes
+    ----------
+    manifest : dict
+    in_cycles, out_cycles : int64 [packets]
+        Of the last job: the cycle in which each packet's first beat was taken, and in which the
+        last beat of each answer was.
+
+    Raises
+    ------
+    SimulationError
+        When a tool is missing, the Verilog does not build, or the core breaks a rule of its buses.
+    """
+
+    def __init__(self, manifest, build_dir=None, waves=None, seed: int = 0):
+        path = Path(manifest)
+        try:
+            self.manifest = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise SimulationError(f"{path} is not a manifest ({error}); build the core first") \
+                from None
+        self.learning = self.manifest["learning"]
+        self.stages = self.manifest["stages"]
+        self.n_in, self.n_classes = self.stages[0]["n_in"], self.stages[-1]["n_out"]
+        self.input = Fixed(**self.manifest["network"]["input"])
+        self.registers = {r["name"]: r for r in self.manifest["registers"]}
+        self.in_cycles = self.out_cycles = np.zeros(0, np.int64)
+        self._seed, self._jobs, self._unlearned = seed, 0, 0
+        library = build(path.parent / self.manifest["verilog"], self.manifest["top"],
+                        Path(build_dir) if build_dir else path.parent / "verilated",
+                        waves=bool(waves))
+        self.core = Core(library, waves)
+        self.reset()
+
+    def close(self) -> None:
+        """End the simulation; the waveform is complete after it."""
+        self.core.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    @property
+    def cycles(self) -> int:
+        """Clock cycles since power-up."""
+        return self.core.cycle
+
+    @property
+    def clock_cycles(self) -> int:
+        """Cycles of the last job, from the first beat taken to the last beat returned."""
+        return int(self.out_cycles[-1] - self.in_cycles[0] + 1) if len(self.out_cycles) else 0
+
+    def reset(self) -> None:
+        """Two cycles of `rst`: registers and counters start over, weights stay."""
+        self.core.reset()
+        self._unlearned = 0
+
+    # Samples
+
+    def predict(self, x, y=None, idle=0.0, stall=0.0, progress=None) -> np.ndarray:
+        """Classes [n] of samples [n, n_in], without learning.
+
+        Labels `y` are optional: they matter to the core's loss registers only.
+        `idle` and `stall` are the probabilities that in a cycle the source offers nothing, or the
+        sink takes nothing. `progress(samples)` is called now and then with the number done; it
+        must not use the device.
+        """
+        return self._samples(x, y, False, False, idle, stall, progress)[:, 0]
+
+    def logits(self, x, y=None, idle=0.0, stall=0.0, progress=None) -> np.ndarray:
+        """Logit codes [n, n_classes] of samples [n, n_in], without learning."""
+        return self._samples(x, y, False, True, idle, stall, progress)[:, 1:]
+
+    def score(self, x, y, idle=0.0, stall=0.0, progress=None) -> float:
+        """Share of samples whose predicted class is their label."""
+        y = check_labels(y, len(np.atleast_2d(x)), self.n_classes)
+        return float(np.mean(self.predict(x, y, idle, stall, progress) == y))
+
+    def partial_fit(self, x, y, learn=True, idle=0.0, stall=0.0, progress=None) -> np.ndarray:
+        """Stream samples to learn from; the classes [n] predicted for them before learning.
+
+        `learn` may be an array [n] of bool: which of the samples carry the learn bit.
+        """
+        self._must_learn()
+        return self._samples(x, y, learn, False, idle, stall, progress)[:, 0]
+
+    def send_raw(self, packets: Iterable, drain_cycles: int | None = None, idle=0.0,
+                 stall=0.0) -> list[np.ndarray]:
+        """Send packets as they are, bad ones too; return the packets that came back.
+
+        Parameters
+        ----------
+        packets : iterable of (beats, tuser)
+            Beats as 32-bit words; at least one in each packet.
+        drain_cycles : int, optional
+            Cycles without a transfer after which the core counts as finished.
+        """
+        packets = [(np.atleast_1d(np.asarray(beats, np.uint32)), user) for beats, user in packets]
+        lengths = np.array([len(beats) for beats, _ in packets])
+        if not len(packets) or not lengths.all():
+            raise ValueError("a packet has at least one beat")
+        lasts = np.zeros(lengths.sum(), np.uint8)
+        lasts[np.cumsum(lengths) - 1] = 1
+        capacity = len(packets) * (1 + self.n_classes) + 1
+        self._stream(np.concatenate([beats for beats, _ in packets]),
+                     np.repeat([user for _, user in packets], lengths), lasts, capacity, idle,
+                     stall)
+        # There is always room for more, so that only silence ends this job.
+        patience = drain_cycles or self._patience(idle, stall)
+        fault, got = self.core.run(capacity, patience)
+        if fault != SILENT or got["sent"] < len(lasts):
+            self._raise(fault, patience)
+        self.in_cycles, self.out_cycles = got["in_cycles"], got["out_cycles"]
+        return np.split(got["data"], np.flatnonzero(got["last"]) + 1)[:-1]
+
+    def _samples(self, x, y, learn, logits, idle, stall, progress) -> np.ndarray:
+        """Answers [n, 1 or 1 + n_classes] as int64."""
+        x = check_samples(x, self.n_in, self.input)
+        y = check_labels(y, len(x), self.n_classes) if y is not None else np.zeros(len(x), int)
+        learn = np.broadcast_to(np.asarray(learn, bool), (len(x),))
+        control = {"logits": int(logits)}
+        if self.learning:
+            control["learn"] = int(learn.any())
+        if any(self.read("control", name) != value for name, value in control.items()):
+            self._settle()
+            self.write("control", **control)
+        width = 1 + self.n_classes * logits
+        if not len(x):
+            return np.zeros((0, width), np.int64)
+        layout = self.manifest["input"]
+        beats = pack(x, layout["element_bits"], layout["elements_per_beat"], layout["beats"])
+        lasts = np.zeros(beats.shape, np.uint8)
+        lasts[:, -1] = 1
+        self._stream(beats.ravel(), np.repeat(y + LEARN * learn, layout["beats"]), lasts.ravel(),
+                     len(x) * width, idle, stall)
+        patience = self._patience(idle, stall)
+        for done in [*range(CHUNK, len(x), CHUNK), len(x)]:
+            fault, got = self.core.run(done * width, patience)
+            if fault:
+                self._raise(fault, patience)
+            if progress:
+                progress(done)
+        self.in_cycles, self.out_cycles = got["in_cycles"], got["out_cycles"]
+        ends = np.arange(len(x) * width) % width == width - 1
+        if (got["last"] != ends).any():
+            beat = int(np.argmax(got["last"] != ends))
+            raise SimulationError(f"m_axis: tlast is {int(got['last'][beat])} in beat "
+                                  f"{beat % width} of answer {beat // width}; answers have "
+                                  f"{width} beats")
+        return got["data"].view(np.int32).astype(np.int64).reshape(len(x), width)
+
+    def _stream(self, beats, users, lasts, capacity, idle, stall):
+        self._jobs += 1
+        self.core.stream(beats, users, lasts, capacity, idle, stall,
+                         self._seed * 1_000_003 + self._jobs)
+
+    def _patience(self, idle, stall) -> int:
+        """Cycles without a transfer that no working core needs, pauses included."""
+        words = sum(s["reuse_factor"] + s["drain_words"] + s["n_out"] for s in self.stages)
+        passes = 2 * self.manifest.get("max_pairs", 0) + 2
+        return int((1000 + 4 * passes * words) / (1 - max(idle, stall)))
+
+    def _raise(self, fault, patience):
+        raise SimulationError(f"cycle {self.cycles}: {FAULTS[fault].format(patience=patience)}")
+
+    # Registers
+
+    def read(self, name: str, field: str | None = None):
+        """A field of a register; without `field` the only one, or a dict of all."""
+        register = self._register(name)
+        word, response = self.core.read(register["offset"])
+        if response:
+            raise SimulationError(f"reading {name}: {RESPONSES[response]}")
+        values = {f["name"]: word >> f["lsb"] & (1 << f["width"]) - 1
+                  for f in register["fields"]}
+        if field is not None:
+            self._fields(register, [field])
+            return values[field]
+        return next(iter(values.values())) if len(values) == 1 else values
+
+    def write(self, name: str, **fields: int) -> None:
+        """Write fields of a register; fields not named keep their value."""
+        register = self._register(name)
+        known = self._fields(register, fields)
+        word = 0
+        if register["access"] == "rw" and len(fields) < len(known):
+            word, _ = self.core.read(register["offset"])
+        for key, value in fields.items():
+            lsb, width = known[key]["lsb"], known[key]["width"]
+            if not 0 <= value < 1 << width:
+                raise ValueError(f"{name}.{key} has {width} bits and cannot hold {value}")
+            word = word & ~((1 << width) - 1 << lsb) | value << lsb
+        response = self.core.write(register["offset"], word)
+        if response:
+            raise SimulationError(f"writing {name}: {RESPONSES[response]}")
+        if name == "seed":
+            self._unlearned = self._probe_passes()
+
+    def _register(self, name: str) -> dict:
+        if name not in self.registers:
+            raise ValueError(f"no register {name!r}; this core has {', '.join(self.registers)}")
+        return self.registers[name]
+
+    @staticmethod
+    def _fields(register: dict, names: Iterable[str]) -> dict:
+        known = {f["name"]: f for f in register["fields"]}
+        for name in names:
+            if name not in known:
+                raise ValueError(f"register {register['name']} has no field {name!r}; "
+                                 f"it has {', '.join(known)}")
+        return known
+
+    # Learning
+
+    def configure(self, settings: Settings) -> None:
+        """Write the settings, the seed last: population and rate decay start over.
+
+        Raises
+        ------
+        ValueError
+            For more pairs than the core has room for, or layers that it does not train.
+        """
+        self._must_learn()
+        trainable = [i for i, stage in enumerate(self.stages) if stage["trainable"]]
+        if settings.pairs > self.manifest["max_pairs"]:
+            raise ValueError(f"{settings.pairs} pairs; this core was built for at most "
+                             f"{self.manifest['max_pairs']}")
+        if not set(settings.layers) <= set(trainable):
+            raise ValueError(f"layers {settings.layers} are not all trainable: this core trains "
+                             f"{tuple(trainable)}")
+        self._settle()
+        self.write("rule", fitness=("sign", "rank").index(settings.fitness))
+        self.write("layers", value=sum(1 << layer for layer in settings.layers))
+        self.write("pairs", value=settings.pairs)
+        self.write("batch", value=settings.batch)
+        self.write("sigma", value=settings.sigma_log2)
+        self.write("rate", lr_shift=settings.lr_shift, lr_decay=settings.lr_decay)
+        self.write("seed", value=settings.seed)
+
+    def state(self) -> dict:
+        """All state under the names of :class:`firmware_models.learner.State`.
+
+        Waits for the learning under way, then reads everything through the registers.
+        """
+        self._must_learn()
+        self._settle()
+        state = {name: self.read(name) for name in COUNTERS}
+        progress = self.read("progress")
+        state |= {"batch_index": progress["batch_index"], "decays": progress["decays"],
+                  "decay_count": progress["decay_count"], "seed": self.read("next_seed"),
+                  "weights": {}, "biases": {}}
+        for index, stage in enumerate(self.stages):
+            if stage["trainable"]:
+                state["weights"][index], state["biases"][index] = self._masters(index, stage)
+        pairs = self.read("pairs") if self._probe_passes() != self._unlearned else 0
+        journal = self._window(JOURNAL_SPACE, 0, pairs, 2)
+        state["seeds"] = journal[:, 0].view(np.uint32).astype(np.int64)
+        state["deltas"] = journal[:, 1].astype(np.int64)
+        return state
+
+    def _masters(self, index: int, stage: dict) -> tuple[np.ndarray, np.ndarray]:
+        """Masters [n_out, n_in] and [n_out] of a stage.
+
+        Lane m of weight word r is element ``r + reuse_factor * m`` of the flat [n_out][n_in]
+        matrix, lane c of bias word s is output ``s + drain_words * c``: both are a transpose.
+        """
+        words = self._window(index, 0, stage["reuse_factor"], stage["lanes"])
+        biases = self._window(index, stage["reuse_factor"], stage["drain_words"],
+                              stage["drain_lanes"])
+        return (words.T.astype(np.int64).reshape(stage["n_out"], stage["n_in"]),
+                biases.T.astype(np.int64).reshape(stage["n_out"]))
+
+    def _window(self, space: int, first: int, words: int, lanes: int) -> np.ndarray:
+        """Words [words, lanes] int32 of the window, from word `first` of `space` on."""
+        word, lane = np.divmod(np.arange(words * lanes), max(lanes, 1))
+        values = {"word": first + word, "lane": lane, "space": np.full_like(word, space)}
+        points = sum(values[f["name"]] << f["lsb"] for f in self.registers["window"]["fields"])
+        data = self.core.window(self.registers["window"]["offset"],
+                                self.registers["window_data"]["offset"], points)
+        return data.view(np.int32).reshape(words, lanes)
+
+    def _probe_passes(self) -> int:
+        return (self.read("passes") - self.read("samples")) % 2 ** 32
+
+    def _settle(self) -> None:
+        """Wait until no sample is being learned from."""
+        if self.learning:
+            for _ in range(self._patience(0, 0)):
+                if not self.read("busy"):
+                    return
+            raise SimulationError("the core stays busy with one sample")
+
+    def _must_learn(self):
+        if not self.learning:
+            raise ValueError("this core was built without learning")
+
