@@ -41,7 +41,7 @@ nightly: $(VENV)/.installed  ## what takes longer: 200 random networks, long run
 
 lint: $(VENV)/.installed     ## ruff over the Python, Verilator -Wall over the Verilog
 	$(BIN)/python -m ruff check .
-	$(HWGEN) lint --example $(EXAMPLE)
+	$(HWGEN) build --example $(EXAMPLE) --lint
 
 docs: $(VENV)/.installed     ## regenerate docs/registers.md and the README's tables
 	$(BIN)/python -m docs.generate

@@ -68,4 +68,5 @@ class Fixed:
         """The name of the type in hls4ml's configuration."""
         modes = [self.rounding, self.overflow]
         text = "".join(f",{mode}" for mode in modes) if modes != ["TRN", "WRAP"] else ""
-        return f"{'fixed' if self.signed else 'ufixed'}<{self.width},{self.width - self.frac}{text}>"
+        name = "fixed" if self.signed else "ufixed"
+        return f"{name}<{self.width},{self.width - self.frac}{text}>"

@@ -124,13 +124,13 @@ class Learner:
 
     def deployed_network(self) -> Network:
         """The network as its multipliers see it now."""
-        state, layers, stage = self.state, [], -1
+        layers, stage = [], -1
         for layer in self.network.layers:
             if hasattr(layer, "weight_codes"):
                 stage += 1
                 if layer.trainable:
-                    layer = replace(layer, weight_codes=deployed(state.weights[stage], self.residual),
-                                    bias_codes=deployed(state.biases[stage], self.residual))
+                    weight_codes, bias_codes = self._codes(stage)
+                    layer = replace(layer, weight_codes=weight_codes, bias_codes=bias_codes)
             layers.append(layer)
         return replace(self.network, layers=tuple(layers))
 

@@ -30,8 +30,9 @@ def ilog2(s):
 
 
 def _terms(logits, fmt: Fixed):
-    l = requantize(logits, fmt.frac, LOGIT)
-    below = l.max(-1, keepdims=True) - l                     # 1/16 bit below the largest logit
+    """How far each logit is below the largest, the same clipped for the table, and ilog2(S)."""
+    scaled = requantize(logits, fmt.frac, LOGIT)
+    below = scaled.max(-1, keepdims=True) - scaled           # 1/16 bit below the largest logit
     d = np.minimum(below, D_MAX)
     return below, d, ilog2(exp2_negative(d).sum(-1)) - (EXP_FRAC << 8)
 

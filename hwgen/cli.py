@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sim.errors import SimulationError
+from sim.verilate import lint
 
 from . import example, flow, recover
 from .build import build
@@ -57,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
             _core, _learning)
     sub = command(build_, "Verilog and manifest for the FPGA flow", _core)
     sub.add_argument("--inference-only", action="store_true", help="leave the learning out")
+    sub.add_argument("--lint", action="store_true", help="check it with Verilator -Wall")
     sub = command(simulate, "the cocotb + Verilator regression", _core)
     sub.add_argument("--seed", type=int, default=1, help="of data, idle and stall cycles")
     sub.add_argument("--waves", action="store_true", help="record every signal (VCD)")
@@ -88,12 +90,14 @@ def _learning(sub) -> None:
     group = sub.add_argument_group("learning")
     rules = "; ".join(f"{name}: {text}" for name, text in recover.RULES.items())
     group.add_argument("--rule", default="es", help=rules)
-    group.add_argument("--disturb", default="noise:0.3", metavar="KIND",
-                       help="none, noise:S, stuck:F, invert, rotate:DEG, impulse:F")
-    group.add_argument("--forwards", type=int, default=40_000,
-                       help="sample forwards to spend, probe passes included")
-    group.add_argument("--seeds", type=int, nargs="+", metavar="N",
-                       help="one run each; 1 for digits, 1 2 3 for mnist by default")
+    group.add_argument("--disturb", metavar="KIND", help="none, noise:S, stuck:F, invert, "
+                       "rotate:DEG or impulse:F" + _per_example("disturb"),
+                       default=argparse.SUPPRESS)
+    group.add_argument("--forwards", type=int, metavar="N", default=argparse.SUPPRESS,
+                       help="sample forwards to spend, probe passes included"
+                       + _per_example("forwards"))
+    group.add_argument("--seeds", type=int, nargs="+", metavar="N", default=argparse.SUPPRESS,
+                       help="one run each" + _per_example("seeds"))
     group.add_argument("--layers", nargs="+", metavar="LAYER",
                        help="layers to perturb and update; all trainable ones by default")
     for name, text in (("pairs", "antithetic pairs per sample"),
@@ -103,6 +107,11 @@ def _learning(sub) -> None:
                        ("lr-decay", "updates after which the rate halves; 0: never")):
         group.add_argument(f"--{name}", type=int, metavar="N", help=text, default=argparse.SUPPRESS)
     group.add_argument("--fitness", choices=("sign", "rank"), default=argparse.SUPPRESS)
+
+
+def _per_example(key: str) -> str:
+    values = {name: experiment[key] for name, experiment in example.EXPERIMENTS.items()}
+    return " (" + ", ".join(f"{name}: {value}" for name, value in values.items()) + ")"
 
 
 def _reuse(text: str) -> tuple[str, int]:
@@ -125,6 +134,10 @@ def build_(args) -> None:
         manifest = build(network, folder, learning=not args.inference_only,
                          residual=args.residual, max_pairs=args.max_pairs)
     console.print(f"{manifest.parent / 'core.v'} and {manifest}")
+    if args.lint:
+        with console.status("Verilator -Wall"):
+            lint(manifest.parent / "core.v", "core")
+        console.print("lint: clean")
 
 
 def simulate(args) -> None:
@@ -184,9 +197,11 @@ def _recover(args, network, manifest, folder) -> dict:
     if settings.pairs > args.max_pairs:
         raise HwgenError(f"{settings.pairs} pairs do not fit a core for {args.max_pairs}; "
                          "raise --max-pairs")
-    seeds = args.seeds or ((1, 2, 3) if args.example == "mnist" else (1,))
-    recovery = recover.Recovery(example=args.example, rule=args.rule, disturbance=args.disturb,
-                                settings=settings, forwards=args.forwards, seeds=tuple(seeds))
+    experiment = example.EXPERIMENTS[args.example]
+    disturb, forwards, seeds = (getattr(args, key, experiment[key])
+                                for key in ("disturb", "forwards", "seeds"))
+    recovery = recover.Recovery(example=args.example, rule=args.rule, disturbance=disturb,
+                                settings=settings, forwards=forwards, seeds=tuple(seeds))
     runs = flow.run_seeds(recovery, network, manifest, args.residual, console)
     summary = recover.summarize(recovery, network, runs, args.residual)
     if (folder / "recover.json").exists():
@@ -196,14 +211,16 @@ def _recover(args, network, manifest, folder) -> dict:
 
 
 def _table(summary: dict) -> Table:
+    seeds = len(summary["runs"])
     table = Table(title=f"{summary['example']}, {summary['disturbance']}: rule {summary['rule']} "
                   f"on {', '.join(summary['layers'])}", show_header=False)
-    table.add_row("accuracy clean / disturbed / recovered",
-                  f"{summary['clean']:.1f} / {summary['before']:.1f} / {summary['after']:.1f} %"
-                  + (f" (mean of {len(summary['runs'])} seeds)" if len(summary["runs"]) > 1 else ""))
-    table.add_row("samples learned from, passes", f"{summary['samples']:,}, {summary['passes']:,}")
-    table.add_row("clock cycles", f"{summary['cycles']:,} = {1e3 * summary['seconds']:.2f} ms at "
-                  f"{summary['clock_mhz']} MHz, {summary['cycles'] / summary['samples']:.1f} a sample")
-    table.add_row("bit-exact with the golden model", "yes" if summary["bit_exact"] else "NO")
-    table.add_row("cycles as the cycle model predicts", "yes" if summary["cycles_exact"] else "NO")
+    for name, value in (
+            ("accuracy", f"{summary['clean']:.1f} % clean, {summary['before']:.1f} % disturbed, "
+             f"{summary['after']:.1f} % recovered" + (f", mean of {seeds} seeds" * (seeds > 1))),
+            ("learned from", f"{summary['samples']:,} samples in {summary['passes']:,} passes"),
+            ("time", f"{summary['cycles']:,} cycles = {1e3 * summary['seconds']:.2f} ms at "
+             f"{summary['clock_mhz']} MHz, {summary['cycles'] / summary['samples']:.1f} a sample"),
+            ("bit-exact with the golden model", "yes" if summary["bit_exact"] else "NO"),
+            ("cycles as predicted", "yes" if summary["cycles_exact"] else "NO")):
+        table.add_row(name, value)
     return table

@@ -7,7 +7,12 @@ from firmware_models.network import Network
 from .errors import HwgenError
 from .frontend import from_layers, lower
 
-NAMES = ("digits", "mnist")
+# What the recovery experiment does with each by default.
+EXPERIMENTS = {
+    "digits": {"disturb": "rotate:30", "forwards": 120_000, "seeds": (1,)},
+    "mnist": {"disturb": "noise:0.3", "forwards": 40_000, "seeds": (1, 2, 3)},
+}
+NAMES = tuple(EXPERIMENTS)
 
 
 def prepare(name: str, folder: Path, train=None, reuse_factors=None, trace: bool = False):
@@ -35,7 +40,7 @@ def prepare(name: str, folder: Path, train=None, reuse_factors=None, trace: bool
     HwgenError
         For an unknown example or layer, a corrupt checkpoint, or a reuse factor that does not fit.
     """
-    from examples import networks        # examples use hwgen; not the other way round on import
+    from examples import networks  # examples use hwgen; not the other way round on import
 
     if name not in NAMES:
         raise HwgenError(f"unknown example {name!r}; there are {', '.join(NAMES)}")

@@ -27,6 +27,11 @@ RULES = {
     "es": "evolutionary strategy: P antithetic pairs per sample, sign or rank fitness",
     "spsa": "sign-m-SPSA: m random directions, the sign of each loss difference",
 }
+# Found on the validation split of MNIST with noise:0.3.
+DEFAULTS = {
+    "es": {"pairs": 4, "batch": 4, "fitness": "sign", "sigma_log2": 3, "lr_shift": 7},
+    "spsa": {"pairs": 2, "batch": 1, "fitness": "sign", "sigma_log2": 3, "lr_shift": 7},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +64,8 @@ def stream(dataset: data.Dataset, disturbance: str, samples: int, seed: int):
     """`samples` disturbed training samples in random order; reshuffled when the set is used up."""
     x, y = dataset.training()
     rng = np.random.default_rng(seed)
-    order = np.concatenate([rng.permutation(len(x)) for _ in range(-(-samples // len(x)))])[:samples]
+    rounds = -(-samples // len(x))
+    order = np.concatenate([rng.permutation(len(x)) for _ in range(rounds)])[:samples]
     return data.disturb(x[order], disturbance, seed).astype(np.int64), y[order]
 
 
@@ -156,7 +162,8 @@ def plot(summary: dict, path: Path) -> None:
     axes.plot(*zip(*summary["curve"], strict=True), color="tab:blue", linewidth=2,
               label=f"learning, mean of {len(summary['runs'])} seed(s)")
     axes.axhline(summary["clean"], color="tab:green", linestyle="--", label="clean input")
-    axes.axhline(summary["before"], color="tab:red", linestyle="--", label="disturbed, not learning")
+    axes.axhline(summary["before"], color="tab:red", linestyle="--",
+                 label="disturbed, not learning")
     axes.set(xlabel="samples learned from", ylabel="test accuracy (%)",
              title=f"{summary['example']}, {summary['disturbance']}, rule {summary['rule']} on "
                    f"{', '.join(summary['layers'])}")
@@ -178,10 +185,11 @@ def settings_for(rule: str, layers: tuple[int, ...], **options) -> Settings:
         raise HwgenError(f"unknown rule {rule!r}; there are {', '.join(RULES)}")
     given = {name: value for name, value in options.items() if value is not None}
     if rule == "spsa":
-        for name, only in (("fitness", "sign"), ("batch", 1)):
-            if given.setdefault(name, only) != only:
-                raise HwgenError(f"rule spsa has {name} {only}; for {given[name]} use rule es")
+        for name in ("fitness", "batch"):
+            if given.get(name, DEFAULTS["spsa"][name]) != DEFAULTS["spsa"][name]:
+                raise HwgenError(f"rule spsa has {name} {DEFAULTS['spsa'][name]}; for "
+                                 f"{given[name]} use rule es")
     try:
-        return Settings(layers=layers, **given)
+        return Settings(layers=layers, **DEFAULTS[rule] | given)
     except ValueError as error:
         raise HwgenError(str(error)) from None

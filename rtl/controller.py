@@ -23,8 +23,8 @@ class LearnController(wiring.Component):
         base pass; for each pair: pass with +z, pass with -z; wait for the losses
         after `batch` samples: fitness, then one update sweep per selected layer; release the sample
 
-    Only (seed, loss difference) of each pair is kept. The stages before the lowest selected one work
-    on the next samples meanwhile.
+    Only (seed, loss difference) of each pair is kept. The stages before the lowest selected one
+    work on the next samples meanwhile.
 
     Bit-exact with :class:`firmware_models.learner.Learner`.
     Cycles: :mod:`firmware_models.cycles`.
@@ -73,7 +73,8 @@ class LearnController(wiring.Component):
             "head_valid": In(n), "head_learn": In(n), "head_label": In(8).array(n),
             "owned": Out(n), "pass_valid": Out(1), "pass_ready": In(1),
             "pass_tag": Out(tag_layout(probes=True, seeds=True)), "release": Out(1),
-            "loss_valid": In(1), "loss": In(LOSS_WIDTH), "loss_probe": In(1), "loss_negative": In(1),
+            "loss_valid": In(1), "loss": In(LOSS_WIDTH), "loss_probe": In(1),
+            "loss_negative": In(1),
             "selected": Out(n), "sigma": Out(3), "sweep": Out(n), "sweep_done": In(1),
             "accumulate": In(1), "clipped": In(1),
             "pair": Out(address(max_pairs)), "sweep_seed": Out(BITS), "last_pair": Out(1),

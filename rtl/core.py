@@ -21,6 +21,8 @@ from .weight_rom import WeightRom
 
 __all__ = ["Core"]
 
+NEVER = Const(0)
+
 
 class Core(wiring.Component):
     """A network behind AXI4-Stream and AXI4-Lite, that infers and, if `learning`, learns.
@@ -168,7 +170,7 @@ class Core(wiring.Component):
             writer = engine
         return buffers, engines, memories
 
-    def _take_by_itself(self, m, buffer, engine, *, owned=Const(0), blocked=Const(0)):
+    def _take_by_itself(self, m, buffer, engine, *, owned=NEVER, blocked=NEVER):
         """The stage makes one pass of each vector it is offered, unless the controller owns it."""
         itself = Signal()
         with m.If(engine.pass_ready & engine.pass_valid):

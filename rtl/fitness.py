@@ -67,7 +67,8 @@ class FitnessUnit(wiring.Component):
         m.d.comb += [
             half.eq((1 << self.lr_shift) >> 1),
             rounded.eq(((fitness << RATE_BITS) + half) >> self.lr_shift),
-            self.coefficient.eq(Mux(rounded > limit, limit, Mux(rounded < -limit, -limit, rounded))),
+            self.coefficient.eq(Mux(rounded > limit, limit,
+                                    Mux(rounded < -limit, -limit, rounded))),
             self.w_pair.eq(i),
         ]
 

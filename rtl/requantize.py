@@ -17,7 +17,7 @@ def saturate(m: Module, value, to: Fixed) -> Signal:
     m.d.comb += wide.eq(value)
     out = Signal(shape_of(to))
     negative = wide[-1]
-    above = wide[to.width - to.signed:-1]       # must equal the sign, and for unsigned the sign is 0
+    above = wide[to.width - to.signed:-1]       # must repeat the sign, which unsigned has as 0
     with m.If(negative):
         if to.signed:
             m.d.comb += out.eq(Mux(above.all(), wide[:to.width], to.min))

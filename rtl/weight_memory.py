@@ -67,7 +67,8 @@ class WeightMemory(wiring.Component):
         self.bias_master = Fixed(dense.bias.width + residual, 0)
         tag = tag_layout(probes=True, seeds=True)
         super().__init__({
-            "addr": In(address(dense.reuse_factor)), "en": In(1), "first": In(1), "pass_tag": In(tag),
+            "addr": In(address(dense.reuse_factor)), "en": In(1), "first": In(1),
+            "pass_tag": In(tag),
             "data": Out(dense.lanes * dense.weight.width),
             "bias_addr": In(address(stage.drain_words)), "bias_tag": In(tag),
             "bias_data": Out(stage.drain_lanes * dense.bias.width),
@@ -145,8 +146,9 @@ class WeightMemory(wiring.Component):
         sweep_word, commit_word = Signal(range(words + 1)), Signal(address(words))
         commit = Signal()
         m.d.sync += [
-            adding.eq(self.accumulate), first_pair.eq(self.pair == 0), coefficient.eq(self.coefficient),
-            last_pair.eq(self.last_pair), sweep_word.eq(word), is_bias.eq(bias_word),
+            adding.eq(self.accumulate), first_pair.eq(self.pair == 0),
+            coefficient.eq(self.coefficient), last_pair.eq(self.last_pair),
+            sweep_word.eq(word), is_bias.eq(bias_word),
             commit.eq(adding & last_pair & ~is_bias), commit_word.eq(sweep_word),
         ]
         v_shape = signed(COEFFICIENT_WIDTH + (self.max_pairs - 1).bit_length())

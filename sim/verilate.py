@@ -196,3 +196,28 @@ def _run(command: list[str], what: str) -> None:
         lines = (done.stderr or done.stdout).splitlines()
         first = next((line for line in lines if "rror" in line), lines[0] if lines else "")
         raise SimulationError(f"{what}: {first.strip()}")
+
+
+# Of `verilator -Wall`; everything else is an error.
+LINT_WAIVERS = {
+    "WIDTHEXPAND": "Amaranth leaves widening to Verilog's own rules",
+    "WIDTHTRUNC": "assigning to a narrower signal is how Amaranth wraps",
+    "CASEINCOMPLETE": "an Amaranth Array covers the indices it has",
+    "DECLFILENAME": "the whole core is one file",
+    "PROCASSINIT": "registers and memories start with a value, as FPGAs do",
+    "UNUSEDSIGNAL": "parts of shared layouts, and low bits that a cast drops",
+    "VARHIDDEN": "an instance inside a block may be called as a signal outside",
+}
+
+
+def lint(source: Path, top: str) -> None:
+    """Check Verilog with ``verilator --lint-only -Wall`` but for :data:`LINT_WAIVERS`.
+
+    Raises
+    ------
+    SimulationError
+        With the first finding.
+    """
+    _run([str(verilator_root() / "bin" / "verilator"), "--lint-only", "-Wall",
+          *(f"-Wno-{name}" for name in LINT_WAIVERS), "--top-module", top, str(source)],
+         f"Verilator's lint of {source.name}")
