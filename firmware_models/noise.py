@@ -13,8 +13,8 @@ BITS = 32                   # noise bits of one generator and cycle
 MASK = (1 << BITS) - 1
 NOISE_SHIFTS = (13, 17, 5)  # x ^= x << a; x ^= x >> b; x ^= x << c
 SEED_SHIFTS = (9, 5, 14)    # also of full period; another, or probe i + 1 were probe i, shifted
-# Generator g starts from s ^ rotl(s, a) ^ rotl(s, b): an odd number of rotations is invertible, so a
-# seed other than 0 never starts in state 0. Generator 0 takes the seed as it is.
+# Generator g starts from s ^ rotl(s, a) ^ rotl(s, b): an odd number of rotations is invertible, so
+# a seed other than 0 never starts in state 0. Generator 0 takes the seed as it is.
 START_ROTATIONS = tuple((a, b) for b in range(3, 31) for a in range(1, b)
                         if len({a, b - a, BITS - b}) == 3)
 

@@ -208,25 +208,22 @@ def table(report: dict) -> Table:
 def _rows(report):
     """Title, column names and rows of text, for either kind of table."""
     learning, inference, training = (report[k] for k in ("learning", "inference", "training"))
-    zero = dict.fromkeys(RESOURCES, 0)
 
-    def row(name, with_learning, without, added):
-        return [name, *(f"{with_learning[r]:,g}" for r in RESOURCES),
-                *(f"{without[r]:,g}" for r in RESOURCES),
-                *(f"{added[r]:+,g}" if added[r] else "" for r in RESOURCES)]
+    def row(name, counts, added, form=",g"):
+        return [name, *(text for r in RESOURCES for text in (
+            format(counts[r], form), format(added[r], f"+{form}") if added.get(r) else ""))]
 
-    rows = [row(name, block, inference["blocks"].get(name, zero),
-                training["blocks"].get(name, zero)) for name, block in learning["blocks"].items()]
-    rows.append(row("total", learning["total"], inference["total"], training["total"]))
+    added = training["blocks"]
+    rows = [row(name, block, added.get(name, {})) for name, block in learning["blocks"].items()]
+    rows.append(row("learning core", learning["total"], training["total"]))
+    rows.append(row("inference core", inference["total"], {}))
     if "flattened" in learning:
-        rows.append(row("total, flattened", *(c["flattened"] for c in
-                                              (learning, inference, training))))
+        rows.append(row("learning, flattened", learning["flattened"], training["flattened"]))
+        rows.append(row("inference, flattened", inference["flattened"], {}))
     for device in DEVICES:
-        rows.append([f"% of {device.name}", *(
-            f"{core['percent'][device.name][r]:.2f}" for core in (learning, inference, training)
-            for r in RESOURCES)])
-    units = ("LUT", "FF", "DSP", "BRAM36")
-    head = ["block", *units, *(f"{u}, inference" for u in units), *(f"{u}, added" for u in units)]
+        rows.append(row(f"% of {device.name}", learning["percent"][device.name],
+                        training["percent"][device.name], ".2f"))
+    head = ["block", "LUT", "added", "FF", "added", "DSP", "added", "BRAM36", "added"]
     title = f"{report['network']}: resources with {', '.join(report['trainable'])} trainable"
     return title, head, rows
 
@@ -235,8 +232,8 @@ def _remarks(report):
     cycles = report["cycles_per_sample"]
     return [
         report["note"],
-        "The first four columns are the learning core, then the same core for inference alone, "
-        "then what learning adds.",
+        "Added: what learning adds to the same core built for inference alone. % is of the "
+        "learning core.",
         f"Cycles per sample: {cycles['inference']:g} without learning, {cycles['learning']:g} with "
         f"{cycles['pairs']} pairs and an update per sample.",
         f"Yosys {report['yosys']}, R = {report['residual']}, at most {report['max_pairs']} pairs, "
@@ -379,7 +376,7 @@ def _cycles_per_sample(manifest):
         if described["kind"] == "Relu":
             return Relu(**fields)
         # Cycles do not depend on the weights.
-        return Dense(**fields, weight_codes=np.zeros((fields["n_in"], fields["n_out"]), np.int64),
+        return Dense(**fields, weight_codes=np.zeros((fields["n_out"], fields["n_in"]), np.int64),
                      bias_codes=np.zeros(fields["n_out"], np.int64))
 
     network = Network(name=manifest["network"]["name"], input=Fixed(**manifest["network"]["input"]),

@@ -1,0 +1,102 @@
+"""Write what the documents take from the code and from runs: python docs/generate.py
+
+docs/registers.md comes from the register table, the tables in README.md between ``<!-- results -->``
+marks from the JSON files that ``make results`` leaves in docs/results.
+"""
+import json
+import re
+from pathlib import Path
+
+from firmware_models import registers
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "docs" / "results"
+EXAMPLES = ("digits", "mnist")
+
+
+def register_map() -> str:
+    return ("# Registers\n\nAXI4-Lite, 32 bits, byte addresses; generated from "
+            "`firmware_models/registers.py`, as the RTL is.\n\n" + registers.markdown())
+
+
+def results_table() -> str:
+    """Rows from ``<example>.recover.json`` and ``<example>.report.json``."""
+    runs = {name: (json.loads((RESULTS / f"{name}.recover.json").read_text()),
+                   json.loads((RESULTS / f"{name}.report.json").read_text()))
+            for name in EXAMPLES}
+
+    def row(title, value):
+        return f"| {title} | " + " | ".join(value(*runs[name]) for name in EXAMPLES) + " |"
+
+    def learned(run, _):
+        return f"{run['samples']:,} samples, {run['passes']:,} passes"
+
+    def resources(part):
+        return (f"{part['lut']:,} LUT, {part['ff']:,} FF, {part['dsp']:g} DSP, "
+                f"{part['bram36']:g} BRAM36")
+
+    networks = {"digits": "64-32-16-10", "mnist": "784-32-16-10"}
+    return "\n".join([
+        row("", lambda run, _: f"`{run['example']}` {networks[run['example']]}"),
+        "|---|" + "---|" * len(EXAMPLES),
+        row("disturbance, rule", lambda run, _: f"{run['disturbance']}, {run['rule']} on "
+            + ", ".join(run["layers"])),
+        row("accuracy clean", lambda run, _: f"{run['clean']:.1f} %"),
+        row("disturbed", lambda run, _: f"{run['before']:.1f} %"),
+        row("**recovered on the chip**", lambda run, _: f"**{run['after']:.1f} %** (seeds "
+            + ", ".join(f"{r['seed']}: {r['after']:.1f}" for r in run["runs"]) + ")"),
+        row("after", learned),
+        row("clock cycles", lambda run, _: f"{run['cycles']:,} = {1e3 * run['seconds']:.1f} ms at "
+            f"{run['clock_mhz']} MHz"),
+        row("a sample, learning", lambda run, _: f"{run['cycles'] / run['samples']:.0f} cycles"),
+        row("bit-exact with the golden model", lambda run, _: "yes" if run["bit_exact"] else "NO"),
+        row("inference core", lambda _, rep: resources(rep["inference"]["total"])),
+        row("**learning adds**", lambda _, rep: resources(rep["training"])),
+        row("as part of a KU040 / KU115", lambda _, rep:
+            f"{rep['training']['percent']['KU040']['lut']:.2f} / "
+            f"{rep['training']['percent']['KU115']['lut']:.2f} % of the LUTs"),
+    ])
+
+
+def tuning_table() -> str:
+    """Rows of ``es_tuning.json``, best first."""
+    rows = json.loads((RESULTS / "es_tuning.json").read_text())["rows"]
+    lines = ["| rule | pairs | fitness | batch | sigma_log2 | lr_shift | lr_decay | validation % |",
+             "|---|---|---|---|---|---|---|---|"]
+    for r in sorted(rows, key=lambda r: -r["accuracy"]):
+        lines.append(f"| {r['rule']} | {r['pairs']} | {r['fitness']} | {r['batch']} | "
+                     f"{r['sigma_log2']} | {r['lr_shift']} | {r['lr_decay']} | "
+                     f"{r['accuracy']:.1f} |")
+    return "\n".join(lines)
+
+
+def terminal() -> str:
+    """What ``make demo EXAMPLE=mnist`` printed last."""
+    return "```\n" + (RESULTS / "mnist.demo.txt").read_text().strip("\n") + "\n```"
+
+
+def filled(text: str, **parts) -> str:
+    """`text` with what stands between ``<!-- name -->`` and ``<!-- end -->`` replaced."""
+    for name, part in parts.items():
+        pattern = rf"(?<=<!-- {name} -->\n).*?(?=<!-- end -->)"
+        text = re.sub(pattern, lambda _, part=part: part() + "\n", text, flags=re.DOTALL)
+    return text
+
+
+def documents() -> dict[Path, str]:
+    """Every generated document, with its contents."""
+    readme, es = ROOT / "README.md", ROOT / "docs" / "rules" / "es.md"
+    return {
+        ROOT / "docs" / "registers.md": register_map(),
+        readme: filled(readme.read_text(), results=results_table, demo=terminal),
+        es: filled(es.read_text(), tuning=tuning_table),
+    }
+
+
+def main() -> None:
+    for path, text in documents().items():
+        path.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
