@@ -21,16 +21,16 @@ from hwgen.recover import Recovery, accuracy, settings_for, stream
 
 GRID = [
     ("es", {}),
-    ("es", {"batch": 2}),
+    ("es", {"batch": 4}),
     ("es", {"batch": 1}),
     ("es", {"batch": 8}),
-    ("es", {"pairs": 8}),
+    ("es", {"pairs": 8, "batch": 4}),
     ("es", {"sigma_log2": 2}),
     ("es", {"sigma_log2": 4}),
-    ("es", {"fitness": "rank"}),
-    ("es", {"fitness": "rank", "lr_decay": 300}),
+    ("es", {"fitness": "rank", "batch": 4}),
+    ("es", {"fitness": "rank", "batch": 4, "lr_decay": 300}),
     ("es", {"pairs": 8, "batch": 8, "fitness": "rank", "lr_shift": 8}),
-    ("es", {"pairs": 8, "fitness": "rank"}),
+    ("es", {"pairs": 8, "batch": 4, "fitness": "rank"}),
     ("spsa", {}),
     ("spsa", {"pairs": 1}),
 ]

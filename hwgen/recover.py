@@ -29,7 +29,7 @@ RULES = {
 }
 # Found on the validation split of MNIST with noise:0.3.
 DEFAULTS = {
-    "es": {"pairs": 4, "batch": 4, "fitness": "sign", "sigma_log2": 3, "lr_shift": 7},
+    "es": {"pairs": 4, "batch": 2, "fitness": "sign", "sigma_log2": 3, "lr_shift": 7},
     "spsa": {"pairs": 2, "batch": 1, "fitness": "sign", "sigma_log2": 3, "lr_shift": 7},
 }
 

@@ -384,7 +384,8 @@ def _cycles_per_sample(manifest):
     settings = Settings(layers=network.trainable, pairs=min(4, manifest["max_pairs"]))
 
     def steady(settings):
-        out = CycleModel(network).run(CYCLE_SAMPLES, settings).out_cycles
+        out = CycleModel(network, learning=settings is not None).run(
+            CYCLE_SAMPLES, settings).out_cycles
         return float(out[-1] - out[CYCLE_SAMPLES // 2 - 1]) / (CYCLE_SAMPLES // 2)
 
     return {"inference": steady(None), "learning": steady(settings), "pairs": settings.pairs}

@@ -232,6 +232,7 @@ class Device:
         if response:
             raise SimulationError(f"writing {name}: {RESPONSES[response]}")
         if name == "seed":
+            self._settle()
             self._unlearned = self._probe_passes()
 
     def _register(self, name: str) -> dict:
@@ -321,12 +322,17 @@ class Device:
         return (self.read("passes") - self.read("samples")) % 2 ** 32
 
     def _settle(self) -> None:
-        """Wait until no sample is being learned from."""
+        """Wait until no sample is being learned from and every loss is counted."""
         if self.learning:
             for _ in range(self._patience(0, 0)):
                 if not self.read("busy"):
-                    return
-            raise SimulationError("the core stays busy with one sample")
+                    break
+            else:
+                raise SimulationError("the core stays busy with one sample")
+            # The last loss follows its answer by at most four walks over the classes and 5 cycles;
+            # a read takes 3 or more.
+            for _ in range(2 * self.n_classes + 4):
+                self.read("busy")
 
     def _must_learn(self):
         if not self.learning:

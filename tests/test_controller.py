@@ -1,0 +1,191 @@
+# amaranth: UnusedElaboratable=no
+"""The pass controller alone: order of passes, replay of the update, resets."""
+import numpy as np
+import pytest
+from amaranth.hdl import ClockDomain, Module
+
+from firmware_models import noise
+from firmware_models.rules import es
+from rtl.controller import LearnController
+
+from .networks import small_network
+from .pysim import pauses, simulate, until, wait
+
+NETWORK = small_network((6, 5, 4, 3), (1, 2))
+WORDS = 3                               # of the bench's weight memories, biases included
+
+
+def controller():
+    """A controller of two trainable layers in a clock domain whose reset the bench drives."""
+    m = Module()
+    m.domains.sync = domain = ClockDomain()
+    m.submodules.dut = dut = LearnController(NETWORK, max_pairs=4)
+    return m, dut, domain
+
+
+def loss_of(seed: int, negative: int) -> int:
+    """Any function will do for a loss; 14 bits."""
+    return (seed * 2654435761 >> 7 ^ negative * 5555) % 2 ** 14
+
+
+class World:
+    """What stands around a controller: it takes passes, answers losses, and sweeps."""
+
+    def __init__(self, dut, stall):
+        self.dut, self.stall = dut, stall
+        self.passes, self.replayed, self.owed, self.releases = [], [], [], 0
+        self.sweeping, self.step = None, 0
+
+    async def run(self, ctx):
+        dut, pause = self.dut, pauses(self.stall)
+        while True:
+            ctx.set(dut.pass_ready, not next(pause))
+            ctx.set(dut.loss_valid, bool(self.owed) and not next(pause))
+            if ctx.get(dut.loss_valid):
+                loss, probe, negative = self.owed.pop(0)
+                ctx.set(dut.loss, loss)
+                ctx.set(dut.loss_probe, probe)
+                ctx.set(dut.loss_negative, negative)
+            accumulating = self.sweeping is not None and self.step < WORDS
+            ctx.set(dut.accumulate, accumulating)
+            # Two cycles after the last word, the memory is done.
+            ctx.set(dut.sweep_done, self.sweeping is not None and self.step == WORDS + 2)
+            tag = dut.pass_tag
+            (_, _, valid, ready, seed, probe, negative, label, learn, owned, sweep,
+             pair, replay, coefficient, last_pair, done, release) = await ctx.tick().sample(
+                dut.pass_valid, dut.pass_ready, tag.seed, tag.probe, tag.negative, tag.label,
+                tag.learn, dut.owned, dut.sweep, dut.pair, dut.sweep_seed,
+                dut.coefficient, dut.last_pair, dut.sweep_done, dut.release)
+            self.releases += release
+            if valid and ready:
+                self.passes.append((owned, label, learn, probe, negative, seed if probe else 0))
+                self.owed.append((loss_of(seed if probe else 0, negative), probe, negative))
+            if accumulating:
+                self.replayed.append((self.sweeping, pair, replay, coefficient))
+            self.step += last_pair if accumulating else 1
+            if done:
+                self.sweeping = None
+            if sweep:
+                assert self.sweeping is None
+                self.sweeping, self.step = sweep, 0
+
+
+def configure(ctx, dut, **settings):
+    for name, value in {"learn": 1, "layers": 0b11, "pairs": 3, "batch": 1, "rank": 1,
+                        "lr_shift": 3, "sigma_in": 2, "seed": 9, **settings}.items():
+        ctx.set(getattr(dut, name), value)
+
+
+async def restart(ctx, dut):
+    ctx.set(dut.seed_write, 1)
+    await ctx.tick()
+    ctx.set(dut.seed_write, 0)
+
+
+@pytest.mark.parametrize("stall", ["none", "some", "most"])
+@pytest.mark.parametrize("layers, pairs, batch, rank", [
+    (0b11, 3, 1, 1), (0b10, 4, 2, 0), (0b01, 1, 3, 1)])
+def test_schedule(layers, pairs, batch, rank, stall):
+    m, dut, _ = controller()
+    world, count = World(dut, stall), 6
+    entry = layers & -layers
+    position = entry.bit_length() - 1
+    final = {}
+
+    async def bench(ctx):
+        configure(ctx, dut, layers=layers, pairs=pairs, batch=batch, rank=rank, lr_decay=1)
+        await restart(ctx, dut)
+        for n in range(count):
+            ctx.set(dut.head_label[position], 10 + n)
+            ctx.set(dut.head_learn, entry)
+            await wait(ctx, n)
+            ctx.set(dut.head_valid, entry)
+            await until(ctx, dut.release)
+            ctx.set(dut.head_valid, 0)
+            await ctx.tick()
+            assert not ctx.get(dut.busy)
+        for name in ("next_seed", "updates", "passes", "batch_index", "decays", "selected"):
+            final[name] = ctx.get(getattr(dut, name))
+
+    simulate(m, bench, world.run, deadline=count * 100 * (pairs + 2))
+    seed, seeds, passes, replayed, deltas, updates = 9, [], [], [], None, 0
+    for n in range(count):
+        if n % batch == 0:
+            seeds = [seed]
+            while len(seeds) < pairs:
+                seeds.append(noise.next_seed(seeds[-1]))
+            seed, deltas = noise.next_seed(seeds[-1]), np.zeros(pairs, int)
+        passes.append((entry, 10 + n, 1, 0, 0, 0))
+        for s in seeds:
+            passes += [(entry, 10 + n, 1, 1, 0, s), (entry, 10 + n, 1, 1, 1, s)]
+        deltas += [loss_of(s, 0) - loss_of(s, 1) for s in seeds]
+        if n % batch == batch - 1:
+            c = es.coefficient(es.fitness(deltas, es.FITNESSES[rank]), min(3 + updates, 15))
+            updates += 1
+            for layer in (1, 2):
+                if layer & layers:
+                    replayed += WORDS * [(layer, k, seeds[k], c[k]) for k in range(pairs)]
+    assert world.passes == passes
+    assert world.replayed == replayed
+    assert world.releases == count
+    assert final == {"next_seed": seed, "updates": updates, "passes": len(passes),
+                     "batch_index": 0, "decays": updates, "selected": layers}
+
+
+def test_hold_and_learn_bit():
+    """Nothing starts on hold, without the learn bit, with learning off, or at another layer."""
+    m, dut, _ = controller()
+
+    async def bench(ctx):
+        configure(ctx, dut, layers=0b10)
+        await restart(ctx, dut)
+        for head, learn_bit, learn, hold in ((0b01, 0b01, 1, 0), (0b10, 0b00, 1, 0),
+                                             (0b10, 0b10, 0, 0), (0b10, 0b10, 1, 1)):
+            ctx.set(dut.head_valid, head)
+            ctx.set(dut.head_learn, learn_bit)
+            ctx.set(dut.learn, learn)
+            ctx.set(dut.hold, hold)
+            await wait(ctx, 4)
+            assert not ctx.get(dut.busy) and not ctx.get(dut.pass_valid)
+        ctx.set(dut.hold, 0)
+        await ctx.tick()
+        assert ctx.get(dut.busy) and ctx.get(dut.pass_valid)
+
+    simulate(m, bench, deadline=40)
+
+
+@pytest.mark.parametrize("moment, torn", [
+    ("idle", 0), ("passes", 0), ("first sweep", 1), ("second sweep", 1), ("after", 0)])
+def test_reset_during_an_update_is_remembered(moment, torn):
+    m, dut, domain = controller()
+    world = World(dut, "none")
+
+    async def bench(ctx):
+        configure(ctx, dut)
+        await restart(ctx, dut)
+        assert not ctx.get(dut.torn)
+        if moment != "idle":
+            ctx.set(dut.head_learn, 0b01)
+            ctx.set(dut.head_valid, 0b01)
+            await until(ctx, {"passes": dut.pass_valid, "first sweep": dut.sweep[0],
+                              "second sweep": dut.sweep[1], "after": dut.release}[moment])
+        ctx.set(dut.head_valid, 0)
+        await wait(ctx, 2)
+        ctx.set(domain.rst, 1)
+        await wait(ctx, 2)
+        ctx.set(domain.rst, 0)
+        await wait(ctx, 3)
+        assert ctx.get(dut.torn) == torn and not ctx.get(dut.busy)
+        # It outlives another reset, and goes when it is cleared.
+        ctx.set(domain.rst, 1)
+        await ctx.tick()
+        ctx.set(domain.rst, 0)
+        await ctx.tick()
+        assert ctx.get(dut.torn) == torn
+        ctx.set(dut.torn_clear, 1)
+        await ctx.tick()
+        ctx.set(dut.torn_clear, 0)
+        await ctx.tick()
+        assert not ctx.get(dut.torn)
+
+    simulate(m, bench, world.run, deadline=500)

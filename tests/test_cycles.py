@@ -1,0 +1,95 @@
+"""The cycle model predicts every cycle of the simulated core."""
+import shutil
+
+import numpy as np
+import pytest
+
+from firmware_models.cycles import CycleModel, interval_cycles
+from firmware_models.learner import Settings
+from hwgen.build import build
+from sim.device import Device
+
+from .networks import samples, small_network
+
+needs_cpp = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+COUNT = 40
+NETWORKS = {
+    "one layer": (small_network((7, 3), (0,), seed=1), (0,)),
+    "short readers": (small_network((12, 10, 6), (1,), {0: 1, 1: 2}, seed=2), (1,)),
+    "two trained": (small_network((24, 12, 6, 5), (0, 2), {0: 6, 1: 4}, seed=3), (0, 2)),
+    "slow head": (small_network((4, 20, 10), (0, 1), {0: 2}, seed=4), (0, 1)),
+}
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def case(request, tmp_path_factory):
+    network, trained = NETWORKS[request.param]
+    return network, trained, build(network, tmp_path_factory.mktemp("core"), max_pairs=4)
+
+
+def check(network, device, job, **options) -> None:
+    """Run `job` on the device and compare each packet's cycles with the model's."""
+    job()
+    expected = CycleModel(network, device.learning).run(COUNT, **options)
+    start = device.in_cycles[0]
+    np.testing.assert_array_equal(device.in_cycles - start, expected.in_cycles)
+    np.testing.assert_array_equal(device.out_cycles - start, expected.out_cycles)
+    assert device.clock_cycles == expected.clock_cycles
+
+
+@needs_cpp
+@pytest.mark.parametrize("logits", [False, True])
+def test_inference(case, logits):
+    network, _, manifest = case
+    x, y = samples(network, COUNT)
+    with Device(manifest) as device:
+        run = device.logits if logits else device.predict
+        check(network, device, lambda: run(x), logits=logits)
+
+
+@needs_cpp
+@pytest.mark.parametrize("learn", ["all", "mixed", "few"])
+@pytest.mark.parametrize("options", [
+    {"pairs": 4, "fitness": "rank", "batch": 2}, {"pairs": 1, "fitness": "sign"},
+    {"pairs": 3, "fitness": "sign", "batch": 3, "last": True}], ids=["rank", "spsa", "last"])
+def test_learning(case, options, learn):
+    network, trained, manifest = case
+    options = dict(options)
+    layers = trained[-1:] if options.pop("last", False) else trained
+    settings = Settings(layers=layers, **options)
+    x, y = samples(network, COUNT)
+    share = {"all": 1, "mixed": 0.5, "few": 0.1}[learn]
+    bits = np.random.default_rng(6).random(COUNT) < share
+    with Device(manifest) as device:
+        device.configure(settings)
+        check(network, device, lambda: device.partial_fit(x, y, learn=bits),
+              settings=settings, learn=bits)
+
+
+@needs_cpp
+def test_inference_core(tmp_path):
+    """Without the loss unit behind it, the last stage waits for the readout only."""
+    network = small_network((12, 10, 6), (1,), {0: 3, 1: 2})
+    x, _ = samples(network, COUNT)
+    with Device(build(network, tmp_path, learning=False)) as device:
+        check(network, device, lambda: device.predict(x))
+        check(network, device, lambda: device.logits(x), logits=True)
+
+
+def test_by_hand():
+    """One layer 5-3: a feature a cycle in, 5 words, 3 outputs, 7 cycles of pipeline."""
+    network = small_network((5, 3), (0,))
+    stage = network.stages[0]
+    assert interval_cycles(stage) == 5
+    alone = CycleModel(network, learning=False).run(3)
+    # Beat taken in 0, features written in 1 to 5, offered in 6, answered 5 + 3 + 7 cycles later.
+    # The third pass starts when the first of the two answers that the readout keeps has left.
+    assert alone.in_cycles.tolist() == [0, 5, 10]
+    assert alone.out_cycles.tolist() == [6 + 15, 11 + 15, 22 + 15]
+    assert (alone.clock_cycles, alone.passes) == (38, 3)
+    # Base and two probes follow each other after 5 cycles; then loss, fitness, sweep, release.
+    settings = Settings(layers=(0,), pairs=1, fitness="sign")
+    learned = CycleModel(network).run(1, settings)
+    loss = 6 + 1 + 2 * 5 + 15 + 3 + 4
+    assert learned.passes == 3
+    assert learned.idle_cycle == loss + 2 + 3 + ((5 + 1) + 3 + 2 + 1) + 1

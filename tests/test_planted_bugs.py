@@ -1,0 +1,182 @@
+"""Planted bugs: each is a fault in a copy of the tree that a named test must find there.
+
+The table of docs/verification.md is this list.
+"""
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+COPIED = ("firmware_models", "rtl", "hwgen", "sim", "tests", "conftest.py", "pyproject.toml")
+
+
+class Bug(NamedTuple):
+    """Text `old` of `file`, found there once, becomes `new`; `test` fails then."""
+    what: str
+    file: str
+    test: str
+    old: str
+    new: str
+
+    @property
+    def row(self) -> str:
+        """Its line in the table."""
+        return f"| `{self.file}` | {self.what} | `{self.test}` |"
+
+
+BUGS = (
+    # Mistakes that model and hardware would share: only values from outside can find them.
+    Bug("half rounds down", "firmware_models/requantize.py",
+        "tests/test_requantize.py::test_rounding_by_hand",
+        "codes = codes + (1 << drop - 1)\n", "codes = codes + (1 << drop - 1) - 1\n"),
+    Bug("another shift in the generator", "firmware_models/noise.py",
+        "tests/test_noise.py::test_published_output",
+        "NOISE_SHIFTS = (13, 17, 5)", "NOISE_SHIFTS = (13, 17, 6)"),
+    Bug("seeds follow each other as states do", "firmware_models/noise.py",
+        "tests/test_noise.py::test_bits_of_successive_probes_are_pairwise_independent",
+        "SEED_SHIFTS = (9, 5, 14)", "SEED_SHIFTS = (13, 17, 5)"),
+    Bug("logarithms cut off, not rounded", "firmware_models/loss.py",
+        "tests/test_loss.py::test_logarithms_exactly", "tuple(round(256 *", "tuple(int(256 *"),
+    Bug("rows and columns of the words swapped", "firmware_models/network.py",
+        "tests/test_network.py::test_word_layout_by_hand",
+        "weight_codes.reshape(*lead, self.lanes, self.reuse_factor), -1, -2)",
+        "weight_codes.reshape(*lead, self.reuse_factor, self.lanes), -1, -1)"),
+    Bug("fresh masters stand at the lower end", "firmware_models/weight_memory.py",
+        "tests/test_weight_memory.py::test_masters_by_hand", "(1 << residual >> 1)", "0"),
+    Bug("rank counts larger differences", "firmware_models/rules/es.py",
+        "tests/test_fitness.py::test_fitness_by_hand",
+        "deltas[:, None] - deltas[None, :]", "deltas[None, :] - deltas[:, None]"),
+    Bug("an engine one cycle slower", "firmware_models/cycles.py",
+        "tests/test_cycles.py::test_by_hand", "ENGINE_CYCLES = 7", "ENGINE_CYCLES = 8"),
+    # Faults of the hardware.
+    Bug("rounding constant flipped", "rtl/requantize.py",
+        "tests/test_requantize.py::test_hardware_equals_model",
+        "value = value + (1 << drop - 1)\n", "value = value + (1 << drop - 1) - 1\n"),
+    Bug("half to even forgets the odd bit", "rtl/requantize.py",
+        "tests/test_requantize.py::test_hardware_equals_model", " + (value >> drop)[0]", ""),
+    Bug("first value beyond the range not clipped", "rtl/requantize.py",
+        "tests/test_requantize.py::test_saturate_every_code",
+        "wide[to.width - to.signed:-1]", "wide[to.width:-1]"),
+    Bug("start rotations of the next generator", "rtl/noise.py",
+        "tests/test_noise.py::test_hardware_replays",
+        "START_ROTATIONS[generator - 1]", "START_ROTATIONS[generator]"),
+    Bug("bias noise one step late", "rtl/noise.py", "tests/test_noise.py::test_hardware_replays",
+        "Mux(self.step, xorshift(m, before, NOISE_SHIFTS), before)",
+        "xorshift(m, before, NOISE_SHIFTS)"),
+    Bug("lanes in falling order", "rtl/weight_rom.py",
+        "tests/test_dense.py::test_weight_rom_layout_and_latency",
+        "enumerate(row))", "enumerate(reversed(row)))"),
+    Bug("noise seeds of pass and sweep swapped", "rtl/weight_memory.py",
+        "tests/test_weight_memory.py::test_read_with_and_without_probe",
+        "Mux(self.accumulate, self.seed, self.pass_tag.seed)",
+        "Mux(self.accumulate, self.pass_tag.seed, self.seed)"),
+    Bug("one word of a sweep skipped", "rtl/weight_memory.py",
+        "tests/test_weight_memory.py::test_sweeps",
+        "commit.eq(adding & last_pair & ~is_bias)",
+        "commit.eq(adding & last_pair & ~is_bias & (sweep_word != 1))"),
+    Bug("lost carry of a negative coefficient", "rtl/weight_memory.py",
+        "tests/test_weight_memory.py::test_sweeps", "+ term + sign)", "+ term)"),
+    Bug("clipping counted where nothing clips", "rtl/weight_memory.py",
+        "tests/test_weight_memory.py::test_sweeps", "above.any() & ~above.all()", "above.any()"),
+    Bug("first word added to the pass before", "rtl/dense.py",
+        "tests/test_dense.py::test_engine_equals_model",
+        "Mux(first[2], 0, acc)", "Mux(first[1], 0, acc)"),
+    Bug("last word missing from the sum", "rtl/dense.py",
+        "tests/test_dense.py::test_engine_equals_model",
+        "hold[j].eq(sum_j)", "hold[j].eq(acc)"),
+    Bug("a cycle lost between passes", "rtl/dense.py",
+        "tests/test_dense.py::test_engine_equals_model",
+        "(~running | last_cycle) & self.room", "~running & self.room"),
+    Bug("tag of the next pass", "rtl/dense.py", "tests/test_dense.py::test_engine_equals_model",
+        "self.bias_tag.eq(mac_tag)", "self.bias_tag.eq(self.w_tag)"),
+    Bug("a slot lost", "rtl/vector_buffer.py",
+        "tests/test_vector_buffer.py::test_room_counts_every_slot",
+        "reserved != self.slots", "reserved < self.slots - 1"),
+    Bug("every element of a word written", "rtl/vector_buffer.py",
+        "tests/test_vector_buffer.py::test_order_and_content",
+        "write.en.eq(self.w_en)", "write.en.eq(self.w_en.any().replicate(self.lanes))"),
+    Bug("bad label accepted", "rtl/sample_input.py",
+        "tests/test_sample_input.py::test_only_good_packets_arrive",
+        ">= self.network.n_classes", "> self.network.n_classes"),
+    Bug("rest of a long packet taken for a sample", "rtl/sample_input.py",
+        "tests/test_sample_input.py::test_only_good_packets_arrive",
+        "skipping.eq(~self.tlast),", "skipping.eq(0),"),
+    Bug("stalled word dropped", "rtl/readout.py", "tests/test_readout.py::test_packets",
+        "with m.If(self.tvalid & self.tready):", "with m.If(self.tvalid):"),
+    Bug("last of equal logits wins", "rtl/readout.py", "tests/test_readout.py::test_packets",
+        "logit > best", "logit >= best"),
+    Bug("one class missing from the sum", "rtl/loss.py",
+        "tests/test_loss.py::test_unit_equals_model",
+        "with m.If(valid[1]):", "with m.If(valid[1] & ~last[1]):"),
+    Bug("largest logit of the pass before", "rtl/loss.py",
+        "tests/test_loss.py::test_unit_equals_model", "(self.addr == 0) | (logit > best)",
+        "logit > best"),
+    Bug("comparison flipped", "rtl/fitness.py", "tests/test_fitness.py::test_unit_equals_model",
+        "with m.If(mine > other):", "with m.If(mine < other):"),
+    Bug("minus before plus", "rtl/controller.py", "tests/test_controller.py::test_schedule",
+        "self.pass_tag.negative.eq(negative)", "self.pass_tag.negative.eq(~base & ~negative)"),
+    Bug("replay takes the next probe's seed", "rtl/controller.py",
+        "tests/test_controller.py::test_schedule",
+        "self.sweep_seed.eq(seed_read.data)", "self.sweep_seed.eq(self.next_seed)"),
+    Bug("reset forgets a torn update", "rtl/controller.py",
+        "tests/test_controller.py::test_reset_during_an_update_is_remembered",
+        "Signal(reset_less=True), Signal(reset_less=True)", "Signal(), Signal()"),
+    Bug("wrong strobe", "rtl/registers.py", "tests/test_registers.py::test_byte_strobes",
+        "with m.If(self.axil_wstrb[byte]):", "with m.If(self.axil_wstrb[0]):"),
+    Bug("answers of probe passes delivered", "rtl/core.py",
+        "tests/test_learning_verilog.py::test_lower_layer_alone",
+        "readout.commit.eq(last.o_commit & ~perturbed)", "readout.commit.eq(last.o_commit)"),
+)
+
+
+def run(folder: Path, test: str) -> subprocess.CompletedProcess:
+    """Run a test in a copy of the tree."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "--tb=short", "-p", "no:cacheprovider", test],
+        cwd=folder, env=environment | {"PYTHONPATH": str(folder)}, capture_output=True, text=True,
+        timeout=600)
+
+
+def plant(bug: Bug, folder: Path) -> None:
+    """A copy of the tree in `folder`, with the bug in it."""
+    for name in COPIED:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name,
+                            ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, folder)
+    path = folder / bug.file
+    text = path.read_text()
+    assert text.count(bug.old) == 1, f"{bug.file}: {bug.old!r} is there {text.count(bug.old)} times"
+    path.write_text(text.replace(bug.old, bug.new))
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: f"{bug.file}: {bug.what}")
+def test_bug_is_caught(bug, tmp_path):
+    if "verilog" in bug.test and not shutil.which("g++"):
+        pytest.skip("needs g++")
+    plant(bug, tmp_path)
+    done = run(tmp_path, bug.test)
+    # 1: tests ran and failed; a patch that breaks an import would give 2.
+    assert done.returncode == 1 and "1 failed" in done.stdout, done.stdout
+    assert any(sign in done.stdout for sign in ("E   assert", "AssertionError", "SimulationError"))
+
+
+def test_edit_without_effect_passes(tmp_path):
+    """The copy is not what makes a test fail."""
+    plant(Bug("none", "rtl/fitness.py", "", "with m.If(mine > other):", "with m.If(other < mine):"),
+          tmp_path)
+    done = run(tmp_path, "tests/test_fitness.py")
+    assert done.returncode == 0, done.stdout
+
+
+def test_document_has_this_table():
+    lines = (ROOT / "docs" / "verification.md").read_text().splitlines()
+    rows = [line for line in lines if line.startswith("| `")]
+    assert rows == [bug.row for bug in BUGS]
