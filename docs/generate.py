@@ -1,7 +1,7 @@
 """Write what the documents take from the code and from runs: python docs/generate.py
 
-docs/registers.md comes from the register table, the tables in README.md between ``<!-- results -->``
-marks from the JSON files that ``make results`` leaves in docs/results.
+docs/registers.md comes from the register table; what stands between ``<!-- name -->`` and
+``<!-- end -->`` in other documents from the files that ``make results`` leaves in docs/results.
 """
 import json
 import re

@@ -12,8 +12,7 @@ from .learner import Settings
 from .network import Network, Stage
 from .sample_packets import beat_layout
 
-SLOTS = 4                   # vectors in the ring before each stage, and before the loss unit
-READOUT_SLOTS = 2
+SLOTS = 4                   # vectors in the rings before each stage, loss unit and readout
 ENGINE_CYCLES = 7           # acceptance of a pass to its vector being offered, words not counted
 LOSS_CYCLES = 4             # walk over the classes to the loss, classes not counted
 
@@ -56,10 +55,10 @@ def fitness_cycles(settings: Settings) -> int:
 
 
 class _Ring:
-    """Slots of a vector buffer: a writer waits until the vector `slots` before has left."""
+    """Slots of a vector buffer: a writer waits until the vector SLOTS before has left."""
 
-    def __init__(self, slots: int = SLOTS):
-        self.released = deque([-1] * slots, maxlen=slots)
+    def __init__(self):
+        self.released = deque([-1] * SLOTS, maxlen=SLOTS)
 
     @property
     def room(self) -> int:
@@ -86,7 +85,7 @@ class CycleModel:
         self.network, self.learning = network, learning
         count = len(network.stages)
         self.rings = [_Ring() for _ in range(count)]
-        self.loss_ring, self.readout_ring = _Ring(), _Ring(READOUT_SLOTS)
+        self.loss_ring, self.readout_ring = _Ring(), _Ring()
         self.engine_free = [0] * count
         self.walk_free = self.output_free = 0
 

@@ -49,12 +49,13 @@ def build(network: Network, folder: Path, *, learning: bool = True, residual: in
     if (folder / "core.v").exists() and not (folder / MANIFEST).exists():
         raise HwgenError(f"{folder / 'core.v'} is not an earlier build (no {MANIFEST} beside it): "
                          "name another folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    description = json.dumps(describe(core), indent=1) + "\n"
     text = "// SPDX-License-Identifier: Apache-2.0\n" + verilog.convert(
         core, name="core", emit_src=False, strip_internal_attrs=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "core.v").write_text(text)
     manifest = folder / MANIFEST
-    manifest.write_text(json.dumps(describe(core), indent=1) + "\n")
+    manifest.write_text(description)
     return manifest
 
 

@@ -62,11 +62,10 @@ class FitnessUnit(wiring.Component):
 
         # F << 7, rounded half up by lr_shift, clipped symmetrically.
         limit = (1 << COEFFICIENT_WIDTH - 1) - 1
-        half = Signal(15)
         rounded = Signal(signed(len(fitness) + RATE_BITS + 1))
         m.d.comb += [
-            half.eq((1 << self.lr_shift) >> 1),
-            rounded.eq(((fitness << RATE_BITS) + half) >> self.lr_shift),
+            # One bit more is kept through the shift: adding 1 to it rounds half up.
+            rounded.eq((((fitness << RATE_BITS + 1) >> self.lr_shift) + 1) >> 1),
             self.coefficient.eq(Mux(rounded > limit, limit,
                                     Mux(rounded < -limit, -limit, rounded))),
             self.w_pair.eq(i),

@@ -66,7 +66,7 @@ class LossUnit(wiring.Component):
 
         ring_tag = tag_layout(probes=True, maximum=signed(LOGIT.width))
         m.submodules.ring = ring = VectorBuffer(
-            1, LOGIT.width, depth=self.n_classes, tag=ring_tag, slots=4)
+            1, LOGIT.width, depth=self.n_classes, tag=ring_tag)
 
         # MAXIMUM: while the logits arrive.
         raw = self.payload.as_signed() if self.fmt.signed else self.payload

@@ -47,7 +47,7 @@ class Readout(wiring.Component):
         # The mode is kept with the packet, so that it cannot change while one waits.
         tag = data.StructLayout({"prediction": LABEL_WIDTH, "logits": 1})
         m.submodules.ring = ring = VectorBuffer(
-            1, self.fmt.width, depth=self.n_classes, tag=tag, slots=2)
+            1, self.fmt.width, depth=self.n_classes, tag=tag)
 
         logit = Signal(shape_of(self.fmt))
         best, best_index = Signal.like(logit), Signal(LABEL_WIDTH)

@@ -219,12 +219,14 @@ class WeightMemory(wiring.Component):
                 saturate(m, code + Mux(sign, bias_minus, bias_plus), dense.bias))
 
         # Read-back: one master, sign-extended.
-        def masters(data, count, width):
-            return Array(data.word_select(i, width).as_signed() for i in range(count))
+        def selected(data, count, width):
+            """Lane `window_lane` of a word; only the bits of the index that lanes need count."""
+            masters = Array(data.word_select(i, width).as_signed() for i in range(count))
+            return masters[self.window_lane[:address(count).width]]
 
         m.d.comb += self.window_data.eq(Mux(
             self.window_word < words,
-            masters(read.data, lanes, master.width)[self.window_lane],
-            masters(bias_read.data, stage.drain_lanes, bias_master.width)[self.window_lane]))
+            selected(read.data, lanes, master.width),
+            selected(bias_read.data, stage.drain_lanes, bias_master.width)))
 
         return m

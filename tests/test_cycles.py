@@ -83,10 +83,9 @@ def test_by_hand():
     assert interval_cycles(stage) == 5
     alone = CycleModel(network, learning=False).run(3)
     # Beat taken in 0, features written in 1 to 5, offered in 6, answered 5 + 3 + 7 cycles later.
-    # The third pass starts when the first of the two answers that the readout keeps has left.
     assert alone.in_cycles.tolist() == [0, 5, 10]
-    assert alone.out_cycles.tolist() == [6 + 15, 11 + 15, 22 + 15]
-    assert (alone.clock_cycles, alone.passes) == (38, 3)
+    assert alone.out_cycles.tolist() == [6 + 15, 11 + 15, 16 + 15]
+    assert (alone.clock_cycles, alone.passes) == (32, 3)
     # Base and two probes follow each other after 5 cycles; then loss, fitness, sweep, release.
     settings = Settings(layers=(0,), pairs=1, fitness="sign")
     learned = CycleModel(network).run(1, settings)
