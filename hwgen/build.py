@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Network to Verilog, with a manifest beside it that says all a user of the Verilog needs."""
 import json
 from dataclasses import asdict
@@ -41,7 +42,7 @@ def build(network: Network, folder: Path, *, learning: bool = True, residual: in
     HwgenError
         For options the core cannot have, or a folder that is not ours to write to.
     """
-    try:
+    try:        # a core that is refused is never elaborated: hence line 1
         core = Core(network, learning=learning, residual=residual, max_pairs=max_pairs)
     except ValueError as error:
         raise HwgenError(str(error)) from None

