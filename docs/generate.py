@@ -4,7 +4,6 @@ docs/registers.md comes from the register table; what stands between ``<!-- name
 ``<!-- end -->`` in other documents from the files that ``make results`` leaves in docs/results.
 """
 import json
-import re
 from pathlib import Path
 
 from firmware_models import registers
@@ -79,8 +78,9 @@ def filled(text: str, **parts) -> str:
     """`text` with what stands between ``<!-- name -->`` and ``<!-- end -->`` replaced."""
     for name, part in parts.items():
         start, end = f"<!-- {name} -->\n", "<!-- end -->"
-        text = re.sub(f"{start}.*?{end}", lambda _, new=start + part() + "\n" + end: new, text,
-                      flags=re.DOTALL)
+        before, rest = text.split(start)
+        _, after = rest.split(end, 1)
+        text = f"{before}{start}{part()}\n{end}{after}"
     return text
 
 

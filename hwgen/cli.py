@@ -200,8 +200,9 @@ def _recover(args, network, manifest, folder) -> dict:
     experiment = example.EXPERIMENTS[args.example]
     disturb, forwards, seeds = (getattr(args, key, experiment[key])
                                 for key in ("disturb", "forwards", "seeds"))
-    if forwards < 1 + 2 * settings.pairs:
-        raise HwgenError(f"{forwards} forwards are less than one sample's {1 + 2 * settings.pairs}; "
+    passes = 1 + 2 * settings.pairs
+    if forwards < passes:
+        raise HwgenError(f"{forwards} forwards are less than one sample's {passes}; "
                          "raise --forwards")
     recovery = recover.Recovery(example=args.example, rule=args.rule, disturbance=disturb,
                                 settings=settings, forwards=forwards, seeds=tuple(seeds))
