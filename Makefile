@@ -24,7 +24,7 @@ demo: $(VENV)/.installed     ## the whole way: convert, generate, verilate, dist
 	$(HWGEN) demo --example $(EXAMPLE) $(FLAGS)
 
 test: $(VENV)/.installed     ## the tests
-	$(BIN)/python -m pytest -n $(JOBS) --seed $(SEED) $(FLAGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --seed $(SEED) $(FLAGS)
 
 sim: $(VENV)/.installed      ## cocotb + Verilator regression; EXAMPLE= SEED= WAVES=1
 	$(HWGEN) simulate --example $(EXAMPLE) --seed $(SEED) $(if $(filter 1,$(WAVES)),--waves) $(FLAGS)
@@ -39,7 +39,7 @@ recover: $(VENV)/.installed  ## the recovery experiment alone; FLAGS="--rule sps
 	$(HWGEN) recover --example $(EXAMPLE) $(FLAGS)
 
 nightly: $(VENV)/.installed  ## what takes longer: 200 random networks, long runs, fresh draws
-	$(BIN)/python -m pytest -n $(JOBS) -m nightly --hypothesis-profile nightly --seed $(SEED) $(FLAGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m nightly --hypothesis-profile nightly --seed $(SEED) $(FLAGS)
 
 lint: $(VENV)/.installed     ## ruff over the Python, Verilator -Wall over the Verilog
 	$(BIN)/python -m ruff check .

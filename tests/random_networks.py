@@ -6,14 +6,16 @@ import numpy as np
 from firmware_models.formats import OVERFLOWS, ROUNDINGS, Fixed
 from hwgen.frontend import DenseSpec, NetworkSpec, ReluSpec
 
+MAX_LANES = 64              # more multipliers only take longer to compile
+
 
 def random_spec(rng: np.random.Generator, name: str = "random") -> NetworkSpec:
     """A network of one to three dense layers, 1 to 24 wide.
 
     Formats have 2 to 10 bits with the binary point inside or outside, any rounding and overflow.
     Weights are random codes with extreme ones among them; reuse factors are any divisor of the
-    inputs; a ReLU follows a hidden layer in two of three cases. No rounding drops more bits than
-    its operand has, which hls4ml's C++ cannot do.
+    inputs that leaves at most MAX_LANES multipliers; a ReLU follows a hidden layer in two of three
+    cases. No rounding drops more bits than its operand has, which hls4ml's C++ cannot do.
     """
     n_layers = int(rng.integers(1, 4))
     sizes = rng.integers(1, 25, n_layers + 1)
@@ -33,7 +35,8 @@ def random_spec(rng: np.random.Generator, name: str = "random") -> NetworkSpec:
             accum = random_format(rng, width=width, frac=frac + int(rng.integers(0, 3)),
                                   overflow="WRAP")
             bias = replace(bias, frac=min(bias.frac, accum.frac + bias.width))
-        divisors = [d for d in range(1, n_in + 1) if n_in % d == 0]
+        divisors = [d for d in range(1, n_in + 1)
+                    if n_in % d == 0 and n_out * n_in // d <= MAX_LANES] or [n_in]
         layers.append(DenseSpec(
             name=f"fc{k + 1}", weight=weight, bias=bias, result=result, accum=accum,
             weight_codes=random_codes(rng, weight, (n_out, n_in)),

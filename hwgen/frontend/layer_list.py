@@ -89,20 +89,34 @@ def from_layers(spec: NetworkSpec, output_dir, reuse_factors: dict[str, int] | N
         if name not in names:
             raise HwgenError(f"{spec.name}: reuse factor for unknown layer {name!r}; its layers "
                              f"with weights are {', '.join(names)}")
-    nodes = [{"name": "features", "class_name": "InputLayer",
-              "input_shape": [spec.dense[0].n_in]}]
-    settings = {"features": {"Precision": {"result": _type(spec.input)}, "Trace": False}}
-    n = None
-    for layer in spec.layers:
-        if isinstance(layer, DenseSpec):
-            layer = replace(layer, reuse_factor=reuse_factors.get(layer.name, layer.reuse_factor))
-            node, setting = _dense(layer)
-            n = layer.n_out
-        else:
-            node = {"class_name": "Activation", "activation": "relu", "n_in": n}
-            setting = {"Precision": {"result": _type(layer.result)}}
-        nodes.append({"name": layer.name, "inputs": [nodes[-1]["name"]], **node})
-        settings[layer.name] = {**setting, "Trace": trace}
+    layers = tuple(replace(layer, reuse_factor=reuse_factors[layer.name])
+                   if layer.name in reuse_factors else layer for layer in spec.layers)
+    return model_graph([replace(spec, layers=layers)], [""], output_dir, trace)
+
+
+def model_graph(specs, prefixes, output_dir, trace: bool):
+    """One ModelGraph of independent networks, the names of each behind its prefix.
+
+    hls4ml's C++ takes as long to compile for one small network as for ten.
+    """
+    nodes, settings, inputs, outputs = [], {}, [], []
+    for spec, prefix in zip(specs, prefixes, strict=True):
+        inputs.append(f"{prefix}features")
+        nodes.append({"name": inputs[-1], "class_name": "InputLayer",
+                      "input_shape": [spec.dense[0].n_in]})
+        settings[inputs[-1]] = {"Precision": {"result": _type(spec.input)}, "Trace": False}
+        n = None
+        for layer in spec.layers:
+            if isinstance(layer, DenseSpec):
+                node, setting = _dense(layer)
+                n = layer.n_out
+            else:
+                node = {"class_name": "Activation", "activation": "relu", "n_in": n}
+                setting = {"Precision": {"result": _type(layer.result)}}
+            name = prefix + layer.name
+            nodes.append({"name": name, "inputs": [nodes[-1]["name"]], **node})
+            settings[name] = {**setting, "Trace": trace}
+        outputs.append(nodes[-1]["name"])
     with quiet(output_dir):
         from hls4ml.model import ModelGraph
         from hls4ml.utils.config import create_config
@@ -111,7 +125,7 @@ def from_layers(spec: NetworkSpec, output_dir, reuse_factors: dict[str, int] | N
         config["HLSConfig"] = {
             "Model": {"Precision": "ap_fixed<16,6>", "ReuseFactor": 1, "Strategy": "Resource"},
             "LayerName": settings}
-        return ModelGraph.from_layer_list(config, nodes, ["features"], [nodes[-1]["name"]])
+        return ModelGraph.from_layer_list(config, nodes, inputs, outputs)
 
 
 def _dense(layer: DenseSpec) -> tuple[dict, dict]:
