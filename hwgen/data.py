@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from firmware_models.sample_packets import check_labels
+
 from .errors import HwgenError
 
 NAMES = ("digits", "mnist")
@@ -122,43 +124,11 @@ def _mnist(path: Path) -> Dataset:
                              f"integer ({n},); replace it by {MNIST_URL}")
         arrays[f"x_{split}"] = x.reshape(n, 784)
         arrays[f"y_{split}"] = y.astype(np.int64)
-        check(arrays[f"x_{split}"], arrays[f"y_{split}"], 784, 10)
+        try:
+            check_labels(arrays[f"y_{split}"], n, 10)
+        except ValueError as error:
+            raise HwgenError(f"{path.name}: {error}; replace it by {MNIST_URL}") from None
     return Dataset(name="mnist", **arrays, n_classes=10, n_validation=5000)
-
-
-def check(x, y, n_in: int, n_classes: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Refuse samples that a network of `n_in` inputs and `n_classes` outputs cannot take.
-
-    Parameters
-    ----------
-    x : array of numbers [n, n_in]
-    y : array of int [n], or None where there are no labels
-
-    Returns
-    -------
-    x : numpy.ndarray [n, n_in], of the type it came in
-    y : numpy.ndarray of int64 [n], or None
-    """
-    x = np.asarray(x)
-    if x.dtype.kind not in "uif":
-        raise HwgenError(f"features are of type {x.dtype}; give numbers")
-    if x.ndim != 2 or x.shape[1] != n_in:
-        raise HwgenError(f"features have shape {x.shape}; give one row of {n_in} per sample")
-    bad = np.argwhere(~np.isfinite(x)) if x.dtype.kind == "f" else ()
-    if len(bad):
-        raise HwgenError(f"feature {bad[0][1]} of sample {bad[0][0]} is NaN or infinite; "
-                         "clean the data first")
-    if y is None:
-        return x, None
-    y = np.asarray(y)
-    if y.shape != (len(x),) or y.dtype.kind not in "ui":
-        raise HwgenError(f"labels are {y.dtype} of shape {y.shape}; give one integer for each of "
-                         f"the {len(x)} samples")
-    bad = np.flatnonzero((y < 0) | (y >= n_classes))
-    if len(bad):
-        raise HwgenError(f"label of sample {bad[0]} is {y[bad[0]]}; labels are 0 to "
-                         f"{n_classes - 1}")
-    return x, y.astype(np.int64)
 
 
 def disturb(x, kind: str, rng_seed: int) -> np.ndarray:

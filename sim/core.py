@@ -14,9 +14,9 @@ from cocotbext.axi import AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStream
 from firmware_models.dense import forward
 from firmware_models.learner import Learner, compare
 from firmware_models.registers import JOURNAL_SPACE
+from firmware_models.sample_packets import LEARN, BeatLayout, pack
 
 from .bench import RegisterBus, data, design, pauses, start
-from .packets import LEARN, pack
 
 LEARNING = design()["learning"]
 DEADLINE = {"timeout_time": 20, "timeout_unit": "ms"}       # 2,000,000 cycles: a hang ends here
@@ -65,9 +65,7 @@ class Bench:
 
     def beats(self, x) -> list[int]:
         """Words of one sample's packet."""
-        layout = self.design["input"]
-        return pack(x[None], layout["element_bits"], layout["elements_per_beat"],
-                    layout["beats"])[0].tolist()
+        return pack(x[None], BeatLayout(**self.design["input"]))[0].tolist()
 
     def send(self, beats, label: int, learn: bool = False):
         self.source.send_nowait(AxiStreamFrame(beats, tuser=int(label) | LEARN * learn))

@@ -8,10 +8,16 @@ import numpy as np
 from firmware_models.formats import Fixed
 from firmware_models.learner import Settings
 from firmware_models.registers import JOURNAL_SPACE
+from firmware_models.sample_packets import (
+    LEARN,
+    BeatLayout,
+    check_labels,
+    check_samples,
+    pack,
+)
 
 from .errors import SimulationError
 from .library import FAULTS, RESPONSES, SILENT, Core
-from .packets import LEARN, check_labels, check_samples, pack
 from .verilate import build
 
 CHUNK = 500                         # samples between two calls of `progress`
@@ -59,6 +65,7 @@ class Device:
         self.stages = self.manifest["stages"]
         self.n_in, self.n_classes = self.stages[0]["n_in"], self.stages[-1]["n_out"]
         self.input = Fixed(**self.manifest["network"]["input"])
+        self.layout = BeatLayout(**self.manifest["input"])
         self.registers = {r["name"]: r for r in self.manifest["registers"]}
         self.in_cycles = self.out_cycles = np.zeros(0, np.int64)
         self._seed, self._jobs, self._unlearned = seed, 0, 0
@@ -165,11 +172,10 @@ class Device:
         width = 1 + self.n_classes * logits
         if not len(x):
             return np.zeros((0, width), np.int64)
-        layout = self.manifest["input"]
-        beats = pack(x, layout["element_bits"], layout["elements_per_beat"], layout["beats"])
+        beats = pack(x, self.layout)
         lasts = np.zeros(beats.shape, np.uint8)
         lasts[:, -1] = 1
-        self._stream(beats.ravel(), np.repeat(y + LEARN * learn, layout["beats"]), lasts.ravel(),
+        self._stream(beats.ravel(), np.repeat(y + LEARN * learn, self.layout.beats), lasts.ravel(),
                      len(x) * width, idle, stall)
         patience = self._patience(idle, stall)
         for done in [*range(CHUNK, len(x), CHUNK), len(x)]:

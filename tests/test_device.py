@@ -144,8 +144,8 @@ def test_broken_cores(tmp_path, fault, message):
 
 
 @pytest.mark.parametrize("x, message", [
-    (np.zeros((2, 11), int), r"shape \(2, 11\); this core takes \(n, 12\)"),
-    (np.full((1, 12), np.nan), "NaN"),
+    (np.zeros((2, 11), int), r"shape \(2, 11\); features are \(n, 12\)"),
+    (np.full((1, 12), np.nan), "feature 0 of sample 0 is NaN or infinite"),
     (np.full((1, 12), 0.5), "fractions"),
     (np.full((1, 12), 256), r"256 is not a code of ufixed<8,0>"),
     (np.full((1, 12), -1), "-1 is not a code"),
@@ -157,7 +157,7 @@ def test_bad_samples(device, x, message):
 
 
 @pytest.mark.parametrize("y, message", [
-    ([0, 4], "label 4 is out of range; this core has the classes 0 to 3"),
+    ([0, 4], "label 4 is out of range; the classes are 0 to 3"),
     ([0, -1], "label -1 is out of range"),
     ([0], r"labels have shape \(1,\); 2 samples need \(2,\)"),
     ([0.0, 1.0], "labels are integers"),
