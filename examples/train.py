@@ -18,10 +18,8 @@ import numpy as np
 from firmware_models.dense import forward
 from firmware_models.formats import Fixed
 from firmware_models.network import Dense, Network, Relu
-from hwgen import data
+from hwgen import checkpoint, data, example
 from hwgen.frontend.layer_list import DenseSpec, NetworkSpec, ReluSpec
-
-from . import networks
 
 HIDDEN = (32, 16)
 INPUT = Fixed(8, 8, signed=False)                       # a pixel byte is the code of value / 256
@@ -37,17 +35,17 @@ SETTINGS = {
 def main(argv=None) -> None:
     parser = argparse.ArgumentParser(prog="python -m examples.train", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=networks.NAMES)
+    parser.add_argument("name", choices=example.NAMES)
     parser.add_argument("--seed", type=int, help="the checkpoint's own by default")
     parser.add_argument("--epochs", type=int, nargs=2, metavar=("FLOAT", "QUANTIZED"))
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate of Adam")
-    parser.add_argument("--output", default=networks.FOLDER, help="folder of the checkpoint")
+    parser.add_argument("--output", default=checkpoint.FOLDER, help="folder of the checkpoint")
     args = parser.parse_args(argv)
     dataset = data.load(args.name)
     *epochs, batch, seed = SETTINGS[args.name]
     seed = seed if args.seed is None else args.seed
     spec = train(dataset, args.epochs or epochs, batch, args.rate, seed)
-    path = networks.save(spec, args.output)
+    path = checkpoint.save(spec, args.output)
     for layer in spec.dense:
         extreme = np.abs(layer.weight_codes).max()
         print(f"{layer.name}: weight {layer.weight}, bias {layer.bias}, largest code {extreme}")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from firmware_models.network import Network
 
+from . import checkpoint
 from .errors import HwgenError
 from .frontend import from_layers, lower
 
@@ -40,11 +41,9 @@ def prepare(name: str, folder: Path, train=None, reuse_factors=None, trace: bool
     HwgenError
         For an unknown example or layer, a corrupt checkpoint, or a reuse factor that does not fit.
     """
-    from examples import networks  # examples use hwgen; not the other way round on import
-
     if name not in NAMES:
         raise HwgenError(f"unknown example {name!r}; there are {', '.join(NAMES)}")
-    spec = networks.load(name)
+    spec = checkpoint.load(name)
     known = [layer.name for layer in spec.dense]
     train = [known[-1]] if train is None else train
     for layer in [*train, *(reuse_factors or {})]:

@@ -5,10 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from examples import networks
 from firmware_models import dense
 from firmware_models.formats import Fixed
-from hwgen import data
+from hwgen import checkpoint, data
 from hwgen.errors import HwgenError
 from hwgen.frontend import Emulation, from_keras, from_layers, lower
 from hwgen.frontend.quiet import quiet
@@ -19,19 +18,19 @@ needs_gxx = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
-    graph = from_layers(networks.load("digits"), tmp_path_factory.mktemp("digits"), trace=True)
+    graph = from_layers(checkpoint.load("digits"), tmp_path_factory.mktemp("digits"), trace=True)
     return graph, lower(graph, trainable=["fc3"])
 
 
 @pytest.fixture(scope="module")
 def mnist_emulation(tmp_path_factory):
     dataset = mnist()
-    graph = from_layers(networks.load("mnist"), tmp_path_factory.mktemp("mnist"), trace=True)
+    graph = from_layers(checkpoint.load("mnist"), tmp_path_factory.mktemp("mnist"), trace=True)
     return dataset, lower(graph), Emulation(graph)
 
 
 def test_description(digits):
-    spec, network = networks.load("digits"), digits[1]
+    spec, network = checkpoint.load("digits"), digits[1]
     assert network.input == spec.input and network.trainable == (2,)
     for asked, got in zip(spec.layers, network.layers, strict=True):
         assert (asked.name, asked.result) == (got.name, got.result)
@@ -43,10 +42,10 @@ def test_description(digits):
 
 
 def test_reuse_factors_by_name(tmp_path):
-    graph = from_layers(networks.load("digits"), tmp_path, {"fc1": 8, "fc3": 4})
+    graph = from_layers(checkpoint.load("digits"), tmp_path, {"fc1": 8, "fc3": 4})
     assert [stage.dense.reuse_factor for stage in lower(graph).stages] == [8, 32, 4]
     with pytest.raises(HwgenError, match="reuse factor for unknown layer 'fc9'; .* fc1, fc2, fc3"):
-        from_layers(networks.load("digits"), tmp_path, {"fc9": 8})
+        from_layers(checkpoint.load("digits"), tmp_path, {"fc9": 8})
 
 
 @needs_gxx
@@ -225,7 +224,7 @@ def test_unknown_trainable_layer(digits):
 
 
 def test_codes_out_of_range(tmp_path):
-    spec = networks.load("digits")
+    spec = checkpoint.load("digits")
     first = replace(spec.dense[0], weight=Fixed(4, 3))
     with pytest.raises(HwgenError, match="fc1: weight codes: .* is not a code of"):
         from_layers(replace(spec, layers=(first, *spec.layers[1:])), tmp_path)

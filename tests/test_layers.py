@@ -10,7 +10,7 @@ MAY_IMPORT = {
     "firmware_models": set(),
     "rtl": {"firmware_models"},
     "sim": {"firmware_models"},
-    "hwgen": {"firmware_models", "rtl", "sim", "examples"},
+    "hwgen": {"firmware_models", "rtl", "sim"},
     "examples": {"firmware_models", "hwgen"},
 }
 # sim meets the hardware as Verilog and manifest, as any user of the Verilog does.

@@ -2,15 +2,15 @@
 import numpy as np
 import pytest
 
-from examples import networks
 from firmware_models.formats import Fixed
+from hwgen import checkpoint, example
 from hwgen.errors import HwgenError
 
 
 @pytest.mark.parametrize("name, sizes", [("digits", [64, 32, 16, 10]),
                                          ("mnist", [784, 32, 16, 10])])
 def test_structure(name, sizes):
-    spec = networks.load(name)
+    spec = checkpoint.load(name)
     assert [layer.n_in for layer in spec.dense] + [spec.dense[-1].n_out] == sizes
     assert spec.input == Fixed(8, 8, signed=False)
     for layer in spec.dense:
@@ -25,38 +25,38 @@ def test_structure(name, sizes):
 
 
 def test_size():
-    assert sum(path.stat().st_size for path in networks.FOLDER.iterdir()) < 200_000
+    assert sum(path.stat().st_size for path in checkpoint.FOLDER.iterdir()) < 200_000
 
 
 def test_saving_gives_the_same_bytes(tmp_path):
-    path = networks.save(networks.load("digits"), tmp_path)
-    assert path.read_bytes() == (networks.FOLDER / "digits.npz").read_bytes()
+    path = checkpoint.save(checkpoint.load("digits"), tmp_path)
+    assert path.read_bytes() == (checkpoint.FOLDER / "digits.npz").read_bytes()
 
 
 def test_missing(tmp_path):
     with pytest.raises(HwgenError, match="digits.npz is missing; .*examples.train digits"):
-        networks.load("digits", tmp_path)
+        checkpoint.load("digits", tmp_path)
 
 
-def test_unknown():
-    with pytest.raises(HwgenError, match="unknown example 'resnet'; choose one of digits, mnist"):
-        networks.load("resnet")
+def test_unknown(tmp_path):
+    with pytest.raises(HwgenError, match="unknown example 'resnet'; there are digits, mnist"):
+        example.prepare("resnet", tmp_path)
 
 
 def test_corrupt_anywhere(tmp_path):
-    good = bytearray((networks.FOLDER / "digits.npz").read_bytes())
+    good = bytearray((checkpoint.FOLDER / "digits.npz").read_bytes())
     for damage in (slice(0, 4), slice(200, 201), slice(len(good) // 2, None), slice(0, None)):
         bad = good.copy()
         bad[damage] = bytes(255 - value for value in good[damage])
         (tmp_path / "digits.npz").write_bytes(bad)
         with pytest.raises(HwgenError, match="digits.npz is corrupt"):
-            networks.load("digits", tmp_path)
+            checkpoint.load("digits", tmp_path)
 
 
 def test_changed_weight(tmp_path):
-    with np.load(networks.FOLDER / "digits.npz") as file:
+    with np.load(checkpoint.FOLDER / "digits.npz") as file:
         arrays = {key: file[key] for key in file.files}
     arrays["fc1.weight"][0, 0] ^= 1
     np.savez(tmp_path / "digits.npz", **arrays)
     with pytest.raises(HwgenError, match="checksum does not match"):
-        networks.load("digits", tmp_path)
+        checkpoint.load("digits", tmp_path)

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from firmware_models.formats import Fixed
-from hwgen.errors import HwgenError
-from hwgen.frontend.layer_list import DenseSpec, NetworkSpec, ReluSpec
 
-NAMES = ("digits", "mnist")
-FOLDER = Path(__file__).parent / "checkpoints"
+from .errors import HwgenError
+from .frontend.layer_list import DenseSpec, NetworkSpec, ReluSpec
+
+FOLDER = Path(__file__).parent.parent / "examples" / "checkpoints"
 
 
 def load(name: str, folder: Path = FOLDER) -> NetworkSpec:
@@ -26,10 +26,8 @@ def load(name: str, folder: Path = FOLDER) -> NetworkSpec:
     Raises
     ------
     HwgenError
-        For an unknown name, or a checkpoint that is missing or corrupt.
+        For a checkpoint that is missing or corrupt.
     """
-    if name not in NAMES:
-        raise HwgenError(f"unknown example {name!r}; choose one of {', '.join(NAMES)}")
     path = Path(folder) / f"{name}.npz"
     remedy = f"restore the file, or train it anew: python -m examples.train {name}"
     if not path.is_file():
