@@ -66,7 +66,8 @@ REGISTERS = (
     Register("status", 0x2C, "w1c", (
         Field("torn", 0, 1, "a reset cut an update in two: reload or relearn the weights"),
     )),
-    _value("busy", 0x30, 1, "a sample is being learned from"),
+    _value("busy", 0x30, 1, "a sample is being learned from; passes and losses of other samples "
+           "follow their answer by up to 4 * n_classes + 5 cycles"),
     _value("passes", 0x34, 32, "passes evaluated, probes included"),
     _value("updates", 0x38, 32, "weight updates"),
     _value("saturations", 0x3C, 32, "memory words in which an update clipped a weight"),

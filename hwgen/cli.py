@@ -159,6 +159,7 @@ def recover_(args) -> None:
         manifest = build(network, folder, residual=args.residual, max_pairs=args.max_pairs)
     summary = _recover(args, network, manifest, folder)
     console.print(_table(summary))
+    _insist(summary)
 
 
 def demo(args) -> None:
@@ -183,6 +184,15 @@ def demo(args) -> None:
     table.add_row("equal to hls4ml's C++", f"{checked} of {checked} test images")
     console.print(table)
     console.print(f"{folder}: core.v, manifest.json, recover.json, recover.png, report.json")
+    _insist(summary)
+
+
+def _insist(summary: dict) -> None:
+    """A difference between core and model is a failure, whatever the accuracy."""
+    for key, what in (("bit_exact", "state or predictions"), ("cycles_exact", "cycles")):
+        if not summary[key]:
+            raise HwgenError(f"{summary['example']}: {what} of core and golden model differ; "
+                             "please report this with recover.json and manifest.json")
 
 
 def _recover(args, network, manifest, folder) -> dict:
@@ -224,6 +234,7 @@ def _table(summary: dict) -> Table:
             ("learned from", f"{summary['samples']:,} samples in {summary['passes']:,} passes"),
             ("time", f"{summary['cycles']:,} cycles = {1e3 * summary['seconds']:.2f} ms at "
              f"{summary['clock_mhz']} MHz, {summary['cycles'] / summary['samples']:.1f} a sample"),
+            ("simulated at", f"{summary['simulated_hz']:,} cycles/s, one core of this machine"),
             ("bit-exact with the golden model", "yes" if summary["bit_exact"] else "NO"),
             ("cycles as predicted", "yes" if summary["cycles_exact"] else "NO")):
         table.add_row(name, value)

@@ -8,6 +8,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 
@@ -84,7 +85,7 @@ def run(recovery: Recovery, network: Network, manifest: Path, seed: int, residua
     -------
     dict
         seed, curve (samples, accuracy), before, after, samples, passes, cycles, seconds (of the
-        chip), bit_exact, cycles_exact.
+        chip), simulated_hz (cycles per second of wall clock in Verilator), bit_exact, cycles_exact.
     """
     dataset = data.load(recovery.example)
     x_test = data.disturb(dataset.x_test, recovery.disturbance, TEST_NOISE_SEED).astype(np.int64)
@@ -92,14 +93,16 @@ def run(recovery: Recovery, network: Network, manifest: Path, seed: int, residua
     settings = replace(recovery.settings, seed=0x9E3779B9 * seed % 0xFFFFFFFF + 1)
     learner = Learner(network, settings, residual)
     curve = [(0, accuracy(network, x_test, dataset.y_test))]
-    cycles, bit_exact, cycles_exact = 0, True, True
+    cycles, simulating, bit_exact, cycles_exact = 0, 0.0, True, True
     with Device(manifest, seed=seed) as device:
         device.configure(settings)
         ends = np.linspace(0, len(x), POINTS + 1).astype(int)
         for start, end in zip(ends, ends[1:], strict=False):
             schedule = CycleModel(network).run(
                 end - start, settings, batch_index=learner.state.batch_index)
+            begun = perf_counter()
             got = device.partial_fit(x[start:end], y[start:end])
+            simulating += perf_counter() - begun
             want = [int(learner.step(x[i], int(y[i])).argmax()) for i in range(start, end)]
             cycles += device.clock_cycles
             cycles_exact &= device.clock_cycles == schedule.clock_cycles
@@ -113,6 +116,7 @@ def run(recovery: Recovery, network: Network, manifest: Path, seed: int, residua
         bit_exact &= device.predict(sample).tolist() == learner.predict(sample).tolist()
     return {"seed": seed, "before": curve[0][1], "after": curve[-1][1], "samples": len(x),
             "passes": passes, "cycles": int(cycles), "seconds": cycles / CLOCK_MHZ / 1e6,
+            "simulated_hz": round(cycles / simulating),
             "bit_exact": bool(bit_exact), "cycles_exact": bool(cycles_exact),
             "curve": [list(point) for point in curve]}
 
@@ -131,6 +135,7 @@ def summarize(recovery: Recovery, network: Network, runs: list[dict], residual: 
         "before": mean("before"), "after": mean("after"),
         "samples": runs[0]["samples"], "passes": runs[0]["passes"],
         "cycles": round(mean("cycles")), "clock_mhz": CLOCK_MHZ, "seconds": mean("seconds"),
+        "simulated_hz": round(mean("simulated_hz")),
         "bit_exact": all(r["bit_exact"] for r in runs),
         "cycles_exact": all(r["cycles_exact"] for r in runs),
         "curve": [[int(n), a] for n, a in curves.mean(0)],

@@ -3,6 +3,7 @@ import json
 
 import pytest
 
+from hwgen import recover
 from hwgen.cli import main
 from hwgen.recover import settings_for
 
@@ -50,6 +51,12 @@ def test_refusals(words, message, tmp_path, capsys):
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1 and "Traceback" not in error
+
+
+def test_a_difference_is_a_failure(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(recover, "compare", lambda *_: "weights[2][0, 0]: 1, expected 2")
+    assert main(["recover", "-o", str(tmp_path), "--forwards", "400"]) == 2
+    assert "state or predictions of core and golden model differ" in capsys.readouterr().err
 
 
 def test_does_not_overwrite_what_it_did_not_write(tmp_path, capsys):
