@@ -2,6 +2,7 @@
 import argparse
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 from rich.console import Console
@@ -43,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="hwgen", description="FPGA cores from quantized networks, that learn on the chip",
         epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+    top.add_argument("--version", action="version", version=f"hwgen {version('hwgen')}")
     commands = top.add_subparsers(required=True, metavar="command")
 
     def command(run, text, *parts):
