@@ -123,10 +123,10 @@ def _reuse(text: str) -> tuple[str, int]:
     return layer, int(number)
 
 
-def _prepare(args, trace=False):
+def _prepare(args):
     folder = args.output or Path("build") / args.example
     with console.status(f"hls4ml converts {args.example}"):
-        network, graph = example.prepare(args.example, folder, args.train, dict(args.reuse), trace)
+        network, graph = example.prepare(args.example, folder, args.train, dict(args.reuse))
     return network, graph, folder
 
 

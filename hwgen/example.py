@@ -2,8 +2,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-from firmware_models.network import Network
-
 from . import checkpoint
 from .errors import HwgenError
 from .frontend import from_layers, lower
@@ -16,7 +14,7 @@ EXPERIMENTS = {
 NAMES = tuple(EXPERIMENTS)
 
 
-def prepare(name: str, folder: Path, train=None, reuse_factors=None, trace: bool = False):
+def prepare(name: str, folder: Path, train=None, reuse_factors=None):
     """Checkpoint to hls4ml's ModelGraph and to our Network.
 
     Parameters
@@ -28,8 +26,6 @@ def prepare(name: str, folder: Path, train=None, reuse_factors=None, trace: bool
         Trainable layers; the last one by default.
     reuse_factors : dict of layer name to int, optional
         The number of inputs by default: one input per cycle.
-    trace : bool
-        Let hls4ml's C++ keep every layer's output.
 
     Returns
     -------
@@ -50,9 +46,6 @@ def prepare(name: str, folder: Path, train=None, reuse_factors=None, trace: bool
         if layer not in known:
             raise HwgenError(f"unknown layer {layer!r} of {name}; its dense layers are "
                              f"{', '.join(known)}")
-    graph = from_layers(spec, Path(folder) / "hls4ml", reuse_factors, trace)
-    return rename(lower(graph, trainable=train), name), graph
-
-
-def rename(network: Network, name: str) -> Network:
-    return replace(network, name=name)
+    graph = from_layers(spec, Path(folder) / "hls4ml", reuse_factors)
+    # hls4ml's own name for the network is that of its project.
+    return replace(lower(graph, trainable=train), name=name), graph

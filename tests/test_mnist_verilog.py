@@ -1,21 +1,17 @@
 """The MNIST example's core, in Verilog, on images of the test set."""
 import numpy as np
-import pytest
 
 from firmware_models.dense import forward
-from hwgen import data, example
+from hwgen import example
 from hwgen.build import build
-from hwgen.errors import HwgenError
 from sim.device import Device
+from tests.test_data import mnist
 
 IMAGES = 1000
 
 
 def test_logits_of_test_images(tmp_path):
-    try:
-        dataset = data.load("mnist")
-    except HwgenError as error:
-        pytest.skip(str(error))
+    dataset = mnist()
     network, _ = example.prepare("mnist", tmp_path)
     x = dataset.x_test[:IMAGES].astype(np.int64)
     with Device(build(network, tmp_path / "core")) as device:
