@@ -5,12 +5,15 @@ import numpy as np
 
 from . import noise
 from .dense import accumulate, activate, forward
-from .loss import cross_entropy, running_average
+from .line_rate import LineRate
+from .loss import LOSS_WIDTH, cross_entropy, running_average
 from .network import Network
+from .progress import DECAYS_MAX, decay
 from .rules import es
+from .rules.node_probe import MAX_PROBES
 from .weight_memory import commit, deployed, perturbed, to_master
 
-LR_SHIFT_MAX = 15
+RULES = ("es", "np")                # position = value of the register field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,35 +22,63 @@ class Settings:
 
     Parameters
     ----------
+    rule : {"np", "es"}
+        Node probes with the delta rule for the last layer, or the evolutionary strategy, of which
+        sign-m-SPSA is a case.
     layers : tuple of int
-        Stages that are perturbed and updated. The lowest one is where probe passes enter.
-    pairs : int
-        Antithetic probe pairs P per sample, 1 to the core's `max_pairs`.
-    batch : int
-        Samples that share a population before an update, 1 to 256.
-    fitness : {"sign", "rank"}
+        Stages that learn. With "es" the lowest one is where probe passes enter.
     sigma_log2 : int
-        Probe amplitude: 2**sigma_log2 weight steps, 0 to 7.
+        Probe amplitude, 0 to 7: 2**(sigma_log2 - 6) in the pre-activation ("np", default 5),
+        2**sigma_log2 weight steps ("es", default 2).
     lr_shift : int
-        Learning rate: a fitness of 1 moves a master by 2**(7 - lr_shift) steps, 0 to 15.
+        Learning rate, 0 to 15. "np", default 9: a node's weights move when its error reaches
+        2**lr_shift / 256 bits of loss. "es", default 7: a fitness of 1 moves a master by
+        2**(7 - lr_shift) steps.
     lr_decay : int
         Updates after which the rate halves, 0 for never, to 65535.
     seed : int
-        First probe's seed, 1 to 2**32 - 1.
+        Start of the noise, 1 to 2**32 - 1.
+    probes : int
+        "np": probes K of each selected hidden layer and sample, 0 to 32.
+    head_shift : int
+        "np": lr_shift of the last layer, 0 to 15.
+    turn : bool
+        "np": one of the selected hidden layers per sample in turn, instead of all.
+    skip : int
+        "np": samples whose loss is below this, in 1/256 bit, change no weights; 0 to 16383.
+    pairs : int
+        "es": antithetic probe pairs P per sample, 1 to the core's `max_pairs`.
+    batch : int
+        "es": samples that share a population before an update, 1 to 256.
+    fitness : {"sign", "rank"}
+        "es".
     """
+    rule: str = "np"
     layers: tuple[int, ...] = ()
+    sigma_log2: int | None = None
+    lr_shift: int | None = None
+    lr_decay: int = 0
+    seed: int = 1
+    probes: int = 8
+    head_shift: int = 7
+    turn: bool = False
+    skip: int = 0
     pairs: int = 4
     batch: int = 1
     fitness: str = "rank"
-    sigma_log2: int = 2
-    lr_shift: int = 7
-    lr_decay: int = 0
-    seed: int = 1
 
     def __post_init__(self):
+        if self.rule not in RULES:
+            raise ValueError(f"rule must be one of {RULES}, not {self.rule!r}")
         object.__setattr__(self, "layers", tuple(sorted(self.layers)))
+        for name, default in (("sigma_log2", {"np": 5, "es": 2}),
+                              ("lr_shift", {"np": 9, "es": 7})):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, default[self.rule])
         limits = {"pairs": (1, 64), "batch": (1, 256), "sigma_log2": (0, 7),
-                  "lr_shift": (0, LR_SHIFT_MAX), "lr_decay": (0, 65535), "seed": (1, noise.MASK)}
+                  "lr_shift": (0, DECAYS_MAX), "lr_decay": (0, 65535), "seed": (1, noise.MASK),
+                  "probes": (0, MAX_PROBES), "head_shift": (0, DECAYS_MAX),
+                  "skip": (0, (1 << LOSS_WIDTH) - 1)}
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} must be {low} to {high}, not {getattr(self, name)}")
@@ -64,9 +95,11 @@ class State:
     weights, biases : dict of stage index to int64 arrays [n_out, n_in] and [n_out]
         Masters of the trainable stages.
     seed : int
-        Seed of the next probe.
+        "es": seed of the next probe.
+    errors : int64 [outputs of the trainable stages]
+        "np": accumulated error of each node, stage after stage.
     seeds, deltas : int64 [pairs]
-        The population under evaluation: seeds and summed loss differences (1/256 bit).
+        "es": the population under evaluation: seeds and summed loss differences (1/256 bit).
     batch_index : int
         Samples of the current batch that have been evaluated.
     decays, decay_count : int
@@ -79,6 +112,7 @@ class State:
     weights: dict
     biases: dict
     seed: int
+    errors: np.ndarray
     seeds: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     deltas: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     batch_index: int = 0
@@ -114,13 +148,21 @@ class Learner:
                      for i in network.trainable},
             biases={i: to_master(network.stages[i].dense.bias_codes, residual)
                     for i in network.trainable},
-            seed=settings.seed)
+            seed=settings.seed,
+            errors=np.zeros(sum(network.stages[i].dense.n_out for i in network.trainable), int))
+        self.line_rate = LineRate(network, residual)
+        self.line_rate.restart(settings.seed)
 
     def configure(self, settings: Settings) -> None:
-        """New settings between two samples; the population restarts, weights and counters stay."""
+        """New settings between two samples.
+
+        Population, noise, rate decay and node errors restart and updates not yet applied are
+        dropped; weights, running means and counters stay.
+        """
         self.settings = settings
+        self.line_rate.restart(settings.seed)
         self.state = replace(self.state, seed=settings.seed, batch_index=0, decays=0,
-                             decay_count=0)
+                             decay_count=0, errors=np.zeros_like(self.state.errors))
 
     def deployed_network(self) -> Network:
         """The network as its multipliers see it now."""
@@ -141,18 +183,27 @@ class Learner:
     def step(self, x, label: int, learn: bool = True) -> np.ndarray:
         """One sample through the core: base pass, probes, update. Returns the base logits.
 
-        The base pass sees the weights before this sample's update, the next sample's base pass
-        those after it: with these rules learning and inference never overlap in a trained layer.
+        "es": the base pass sees the weights before this sample's update, the next sample's base
+        pass those after it. "np": the order of events is that of :mod:`firmware_models.line_rate`.
         """
-        entry = min(self.settings.layers) if self.settings.layers else len(self.network.stages)
-        activations = [np.asarray(x, np.int64)]
+        learn = bool(learn and self.settings.layers)
+        line_rate = learn and self.settings.rule == "np"
+        if line_rate:
+            self.state = self.line_rate.sweep(self.state, x)
+        sums, activations = [], [np.asarray(x, np.int64)]
         for stage in self.network.stages:
-            activations.append(activate(stage, self._accumulate(stage, activations[-1])))
+            sums.append(self._accumulate(stage, activations[-1]))
+            activations.append(activate(stage, sums[-1]))
         logits = activations[-1]
         loss = int(cross_entropy(logits, label, self.network.stages[-1].result))
         state = replace(self.state, samples=self.state.samples + 1, passes=self.state.passes + 1,
                         loss=loss, loss_average=running_average(self.state.loss_average, loss))
-        if learn and self.settings.layers:
+        if line_rate:
+            state = self.line_rate.evaluate(
+                state, self.settings, [self._codes(s.index) for s in self.network.stages], sums,
+                activations, label)
+        elif learn:
+            entry = min(self.settings.layers)
             state = self._evaluate(state, activations[entry], label, entry)
             if state.batch_index == self.settings.batch:
                 state = self._update(state)
@@ -205,7 +256,7 @@ class Learner:
     def _update(self, state: State) -> State:
         """Replay the population's seeds into every selected layer: M -= sum_i c_i z_i."""
         settings = self.settings
-        lr_shift = min(settings.lr_shift + state.decays, LR_SHIFT_MAX)
+        lr_shift = min(settings.lr_shift + state.decays, DECAYS_MAX)
         c = es.coefficient(es.fitness(state.deltas, settings.fitness), lr_shift)
         weights, biases, saturations = dict(state.weights), dict(state.biases), state.saturations
         for index in settings.layers:
@@ -218,11 +269,7 @@ class Learner:
             # Biases are committed in the groups in which the stage drains its outputs.
             groups = clipped.reshape(-1, self.network.stages[index].drain_words)
             saturations += int(groups.any(0).sum())
-        decays, count = state.decays, state.decay_count
-        if settings.lr_decay:
-            count += 1
-            if count == settings.lr_decay:
-                decays, count = min(decays + 1, LR_SHIFT_MAX), 0
+        decays, count = decay(state.decays, state.decay_count, settings.lr_decay)
         return replace(state, weights=weights, biases=biases, saturations=saturations,
                        updates=state.updates + 1, batch_index=0, decays=decays, decay_count=count)
 

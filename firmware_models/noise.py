@@ -13,6 +13,9 @@ BITS = 32                   # noise bits of one generator and cycle
 MASK = (1 << BITS) - 1
 NOISE_SHIFTS = (13, 17, 5)  # x ^= x << a; x ^= x >> b; x ^= x << c
 SEED_SHIFTS = (9, 5, 14)    # also of full period; another, or probe i + 1 were probe i, shifted
+# Feedback of the bit-serial generator. The lowest tap is as high as can be: up to ten bits a cycle
+# follow from the state alone.
+SERIAL_TAPS = (31, 30, 29, 9)
 # Generator g starts from s ^ rotl(s, a) ^ rotl(s, b): an odd number of rotations is invertible, so
 # a seed other than 0 never starts in state 0. Generator 0 takes the seed as it is.
 START_ROTATIONS = tuple((a, b) for b in range(3, 31) for a in range(1, b)
@@ -84,6 +87,19 @@ def _signs(state):
     """+1 / -1 from the bits of [..., generators] states, lowest bit first."""
     bits = state[..., None] >> np.arange(BITS) & 1
     return 1 - 2 * bits.reshape(*state.shape[:-1], -1)
+
+
+def serial(state: int, count: int) -> tuple[np.ndarray, int]:
+    """The next `count` signs of a bit-serial generator, and the state after them.
+
+    The register x**32 + x**31 + x**30 + x**10 + 1, of full period: where one sign a cycle is
+    enough, this takes two LUTs instead of the 64 of a leap-forward step.
+    """
+    bits = np.empty(count, np.int64)
+    for k in range(count):
+        bits[k] = sum(state >> tap for tap in SERIAL_TAPS) & 1
+        state = state << 1 & MASK | int(bits[k])
+    return 1 - 2 * bits, state
 
 
 def functionals(first_generator: int, words: int, lanes: int, n_out: int) -> np.ndarray:

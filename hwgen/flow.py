@@ -89,7 +89,8 @@ def regression(network: Network, folder: Path, *, residual: int, max_pairs: int,
                waves: bool, console) -> int:
     """cocotb benches on the whole core, learning and inference alone; returns the tests passed."""
     folder = Path(folder)
-    settings = Settings(layers=network.trainable, pairs=min(2, max_pairs), batch=1, seed=seed)
+    settings = Settings(rule="es", layers=network.trainable, pairs=min(2, max_pairs),
+                        batch=1, seed=seed)
     ran = 0
     for learning in (True, False):
         target = folder if learning else folder / "inference"

@@ -195,6 +195,6 @@ def settings_for(rule: str, layers: tuple[int, ...], **options) -> Settings:
                 raise HwgenError(f"rule spsa has {name} {DEFAULTS['spsa'][name]}; for "
                                  f"{given[name]} use rule es")
     try:
-        return Settings(layers=layers, **DEFAULTS[rule] | given)
+        return Settings(rule="es", layers=layers, **DEFAULTS[rule] | given)
     except ValueError as error:
         raise HwgenError(str(error)) from None

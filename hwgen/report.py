@@ -381,7 +381,7 @@ def _cycles_per_sample(manifest):
 
     network = Network(name=manifest["network"]["name"], input=Fixed(**manifest["network"]["input"]),
                       layers=tuple(map(layer, manifest["network"]["layers"])))
-    settings = Settings(layers=network.trainable, pairs=min(4, manifest["max_pairs"]))
+    settings = Settings(rule="es", layers=network.trainable, pairs=min(4, manifest["max_pairs"]))
 
     def steady(settings):
         out = CycleModel(network, learning=settings is not None).run(

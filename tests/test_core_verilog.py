@@ -34,8 +34,8 @@ def test_inference_core(tmp_path, cocotb_run, input_width):
 
 
 @pytest.mark.parametrize("trainable, settings", [
-    (("fc1", "fc2"), Settings(layers=(0, 1), pairs=3, batch=2, lr_shift=3, seed=7)),
-    (("fc2",), Settings(layers=(1,), pairs=4, fitness="sign", lr_shift=2, seed=3)),
+    (("fc1", "fc2"), Settings(rule="es", layers=(0, 1), pairs=3, batch=2, lr_shift=3, seed=7)),
+    (("fc2",), Settings(rule="es", layers=(1,), pairs=4, fitness="sign", lr_shift=2, seed=3)),
 ], ids=["both", "last"])
 def test_learning_core(tmp_path, cocotb_run, trainable, settings):
     network = small_network(trainable)

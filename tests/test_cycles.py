@@ -56,7 +56,7 @@ def test_learning(case, options, learn):
     network, trained, manifest = case
     options = dict(options)
     layers = trained[-1:] if options.pop("last", False) else trained
-    settings = Settings(layers=layers, **options)
+    settings = Settings(rule="es", layers=layers, **options)
     x, y = samples(network, COUNT)
     share = {"all": 1, "mixed": 0.5, "few": 0.1}[learn]
     bits = np.random.default_rng(6).random(COUNT) < share
@@ -87,7 +87,7 @@ def test_by_hand():
     assert alone.out_cycles.tolist() == [6 + 15, 11 + 15, 16 + 15]
     assert (alone.clock_cycles, alone.passes) == (32, 3)
     # Base and two probes follow each other after 5 cycles; then loss, fitness, sweep, release.
-    settings = Settings(layers=(0,), pairs=1, fitness="sign")
+    settings = Settings(rule="es", layers=(0,), pairs=1, fitness="sign")
     learned = CycleModel(network).run(1, settings)
     loss = 6 + 1 + 2 * 5 + 15 + 3 + 4
     assert learned.passes == 3

@@ -84,7 +84,8 @@ def test_learning_flags(device):
 
 
 def test_configure(device):
-    device.configure(Settings(layers=(0,), pairs=3, batch=7, fitness="sign", sigma_log2=1,
+    device.configure(Settings(rule="es", layers=(0,), pairs=3, batch=7, fitness="sign",
+                              sigma_log2=1,
                               lr_shift=5, lr_decay=300, seed=0x89ABCDEF))
     got = {name: device.read(name) for name in
            ("rule", "layers", "pairs", "batch", "sigma", "rate", "seed")}
@@ -100,7 +101,7 @@ def test_state(device):
     weights = np.array([[point(0, (12 * j + i) % 6, (12 * j + i) // 6) for i in range(12)]
                         for j in range(4)], np.int64)
     biases = np.array([point(0, 6 + j % 2, j // 2) for j in range(4)], np.int64)
-    device.configure(Settings(layers=(0,), pairs=3, seed=77))
+    device.configure(Settings(rule="es", layers=(0,), pairs=3, seed=77))
     before = State(weights={0: weights}, biases={0: biases}, seed=77)
     assert compare(before, device.state()) == ""
     device.partial_fit(X, Y)
@@ -172,8 +173,8 @@ def test_bad_registers(device):
             (lambda: device.read("nonsense"), "no register 'nonsense'; this core has id, control"),
             (lambda: device.read("rate", "slope"), "no field 'slope'; it has lr_shift, lr_decay"),
             (lambda: device.write("sigma", value=8), "sigma.value has 3 bits and cannot hold 8"),
-            (lambda: device.configure(Settings(layers=(0,), pairs=9)), "at most 8"),
-            (lambda: device.configure(Settings(layers=(1,))), "not all trainable"),
+            (lambda: device.configure(Settings(rule="es", layers=(0,), pairs=9)), "at most 8"),
+            (lambda: device.configure(Settings(rule="es", layers=(1,))), "not all trainable"),
             (lambda: device.predict(X, stall=1.0), "stall must be 0 to 0.99, not 1.0")]:
         with pytest.raises(ValueError, match=message):
             call()
@@ -215,7 +216,7 @@ def test_without_learning(tmp_path, manifest):
     device = Device(path)
     np.testing.assert_array_equal(device.predict(X), sums(X) % 4)
     for call in (lambda: device.partial_fit(X, Y), device.state,
-                 lambda: device.configure(Settings())):
+                 lambda: device.configure(Settings(rule="es"))):
         with pytest.raises(ValueError, match="built without learning"):
             call()
 

@@ -16,13 +16,14 @@ def toy():
     """A classifier with random weights, and samples that another one of its kind labels."""
     network = small_network((8, 6, 4), (1,), seed=5)
     x, _ = samples(network, 400, seed=2)
-    return network, x, Learner(small_network((8, 6, 4), seed=9), Settings()).predict(x)
+    return network, x, Learner(small_network((8, 6, 4), seed=9), Settings(rule="es")).predict(x)
 
 
 @pytest.mark.parametrize("fitness", ["sign", "rank"])
 def test_learning_reduces_the_loss(fitness):
     network, x, y = toy()
-    learner = Learner(network, Settings(layers=(1,), pairs=8, fitness=fitness, lr_shift=4, seed=3))
+    learner = Learner(network, Settings(rule="es", layers=(1,), pairs=8, fitness=fitness,
+                                        lr_shift=4, seed=3))
     losses, before = [], (learner.predict(x) == y).sum()
     for row, label in zip(x, y, strict=True):
         learner.step(row, int(label))
@@ -36,8 +37,8 @@ def test_learning_reduces_the_loss(fitness):
 
 def test_nothing_moves_without_learning():
     network, x, y = toy()
-    for learner, learn in ((Learner(network, Settings()), True),
-                           (Learner(network, Settings(layers=(1,))), False)):
+    for learner, learn in ((Learner(network, Settings(rule="es")), True),
+                           (Learner(network, Settings(rule="es", layers=(1,))), False)):
         start, average = learner.state, 0
         for row, label in zip(x[:20], y[:20], strict=True):
             learner.step(row, int(label), learn)
@@ -52,7 +53,8 @@ def test_one_update_by_hand():
     """One layer, one input, one pair: every number of the update in the open."""
     network = small_network((1, 2), (0,))
     dense = network.stages[0].dense
-    settings = Settings(layers=(0,), pairs=1, fitness="sign", sigma_log2=3, lr_shift=4, seed=77)
+    settings = Settings(rule="es", layers=(0,), pairs=1, fitness="sign", sigma_log2=3,
+                        lr_shift=4, seed=77)
     learner = Learner(network, settings)
     learner.step([200], 1)
     zw, zb = noise.probe(77, 0, 1, 2, 2)
@@ -70,10 +72,10 @@ def test_one_update_by_hand():
 
 def test_batch_shares_a_population():
     network, x, y = toy()
-    learner = Learner(network, Settings(layers=(1,), pairs=3, batch=4, seed=11))
+    learner = Learner(network, Settings(rule="es", layers=(1,), pairs=3, batch=4, seed=11))
     deltas, population = np.zeros(3, int), None
     for n in range(4):
-        alone = Learner(network, Settings(layers=(1,), pairs=3, batch=256, seed=11))
+        alone = Learner(network, Settings(rule="es", layers=(1,), pairs=3, batch=256, seed=11))
         alone.step(x[n], int(y[n]))
         deltas += alone.state.deltas
         learner.step(x[n], int(y[n]))
@@ -88,7 +90,7 @@ def test_batch_shares_a_population():
 def test_rate_decays():
     """A fitness of 1 moves masters by 2**(7 - lr_shift) steps, halved every 2 updates."""
     network, x, y = toy()
-    learner = Learner(network, Settings(layers=(1,), pairs=1, fitness="sign", lr_shift=5,
+    learner = Learner(network, Settings(rule="es", layers=(1,), pairs=1, fitness="sign", lr_shift=5,
                                         lr_decay=2))
     moves, counts = [], []
     for row, label in zip(x[:40], y[:40], strict=True):
@@ -109,12 +111,12 @@ def test_rate_decays():
 
 def test_configure_restarts_the_population():
     network, x, y = toy()
-    learner = Learner(network, Settings(layers=(1,), batch=3, lr_decay=1, seed=5))
+    learner = Learner(network, Settings(rule="es", layers=(1,), batch=3, lr_decay=1, seed=5))
     for n in range(5):
         learner.step(x[n], int(y[n]))
     before = learner.state
     assert (before.batch_index, before.decays, before.updates) == (2, 1, 1)
-    learner.configure(Settings(layers=(1,), seed=9))
+    learner.configure(Settings(rule="es", layers=(1,), seed=9))
     after = learner.state
     assert (after.seed, after.batch_index, after.decays, after.decay_count) == (9, 0, 0, 0)
     np.testing.assert_array_equal(after.weights[1], before.weights[1])
@@ -123,7 +125,7 @@ def test_configure_restarts_the_population():
 
 def test_deployed_network():
     network, x, y = toy()
-    learner = Learner(network, Settings(layers=(1,), lr_shift=2))
+    learner = Learner(network, Settings(rule="es", layers=(1,), lr_shift=2))
     for n in range(10):
         learner.step(x[n], int(y[n]))
     stages = learner.deployed_network().stages
@@ -146,12 +148,12 @@ def test_deployed_network():
 ])
 def test_refused_settings(change, message):
     with pytest.raises(ValueError, match=message):
-        Settings(**change)
+        Settings(**{"rule": "es"} | change)
 
 
 def test_refused_layers():
     with pytest.raises(ValueError, match=r"layers \(0, 1\) are not all trainable: .*\(1,\)"):
-        Learner(toy()[0], Settings(layers=(1, 0)))
+        Learner(toy()[0], Settings(rule="es", layers=(1, 0)))
 
 
 def test_first_generators():
@@ -162,7 +164,7 @@ def test_first_generators():
 
 
 def test_compare_names_the_first_difference():
-    state = Learner(toy()[0], Settings()).state
+    state = Learner(toy()[0], Settings(rule="es")).state
     got = {f.name: getattr(state, f.name) for f in fields(state)}
     assert compare(state, got) == ""
     weights = state.weights[1].copy()

@@ -64,9 +64,9 @@ def lockstep(core, settings: Settings, updates: int, learn_share: float = 1.0,
 
 
 @pytest.mark.parametrize("settings", [
-    Settings(layers=(1, 2), pairs=4, fitness="sign", batch=2, lr_shift=4, seed=21),
-    Settings(layers=(1, 2), pairs=6, fitness="rank", lr_shift=5, lr_decay=40, seed=22),
-    Settings(layers=(2,), pairs=3, fitness="sign", lr_shift=3, sigma_log2=1, seed=23),
+    Settings(rule="es", layers=(1, 2), pairs=4, fitness="sign", batch=2, lr_shift=4, seed=21),
+    Settings(rule="es", layers=(1, 2), pairs=6, fitness="rank", lr_shift=5, lr_decay=40, seed=22),
+    Settings(rule="es", layers=(2,), pairs=3, fitness="sign", lr_shift=3, sigma_log2=1, seed=23),
 ], ids=["es-sign", "es-rank", "spsa"])
 def test_every_rule(core, settings):
     learner = lockstep(core("two of three"), settings, UPDATES)
@@ -77,18 +77,20 @@ def test_every_rule(core, settings):
 
 def test_largest_population(core):
     lockstep(core("two of three"),
-             Settings(layers=(1, 2), pairs=16, batch=3, lr_shift=6, seed=24), 40)
+             Settings(rule="es", layers=(1, 2), pairs=16, batch=3, lr_shift=6, seed=24), 40)
 
 
 def test_lower_layer_alone(core):
     """Probes pass through a trainable layer that they do not perturb."""
-    lockstep(core("two of three"), Settings(layers=(1,), pairs=3, lr_shift=4, seed=25), 40)
+    lockstep(core("two of three"), Settings(rule="es", layers=(1,), pairs=3, lr_shift=4,
+                                           seed=25), 40)
 
 
 @pytest.mark.parametrize("layers", [(0, 1, 2), (2,)])
 def test_mixed_learn_bits(core, layers):
     lockstep(core("all, no residual"),
-             Settings(layers=layers, pairs=3, batch=4, lr_shift=7, seed=26), 40, learn_share=0.4)
+             Settings(rule="es", layers=layers, pairs=3, batch=4, lr_shift=7, seed=26),
+             40, learn_share=0.4)
 
 
 def test_all_layers_saturate(core):
@@ -114,8 +116,8 @@ def test_settings_change_between_samples(core):
     """A new population and rate while the weights stay; inference alone now and then."""
     network, residual, manifest = core("two of three")
     x, y = samples(network, 60, seed=5)
-    first = Settings(layers=(1, 2), pairs=4, batch=4, lr_decay=2, seed=31)
-    second = Settings(layers=(2,), pairs=7, fitness="sign", lr_shift=3, seed=32)
+    first = Settings(rule="es", layers=(1, 2), pairs=4, batch=4, lr_decay=2, seed=31)
+    second = Settings(rule="es", layers=(2,), pairs=7, fitness="sign", lr_shift=3, seed=32)
     learner = Learner(network, first, residual)
     with Device(manifest) as device:
         device.configure(first)
@@ -133,7 +135,7 @@ def test_reset_at_any_cycle(core):
     """Weights are those of the last complete update, or the core says that they are not."""
     network, residual, manifest = core("two of three")
     x, y = samples(network, 1, seed=7)
-    settings = Settings(layers=(1, 2), pairs=2, fitness="sign", lr_shift=2, seed=33)
+    settings = Settings(rule="es", layers=(1, 2), pairs=2, fitness="sign", lr_shift=2, seed=33)
     learner = Learner(network, settings, residual)
     before = learner.state
     learner.step(x[0], int(y[0]))
