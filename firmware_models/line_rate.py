@@ -39,7 +39,6 @@ class LineRate:
     def __init__(self, network: Network, residual: int):
         self.network, self.residual = network, residual
         self.head = len(network.stages) - 1
-        self.hidden = [i for i in network.trainable if i != self.head]
         self.first_node, nodes = {}, 0
         for index in network.trainable:
             self.first_node[index] = nodes
@@ -52,7 +51,7 @@ class LineRate:
 
     def restart(self, seed: int) -> None:
         """Noise from `seed` on; what has not been applied yet is dropped."""
-        self.noise = {i: noise.start_state(seed, n) for n, i in enumerate(self.hidden)}
+        self.noise = {i: noise.start_state(seed, n) for n, i in enumerate(self.network.hidden)}
         self.coefficients = {i: np.zeros(self.network.stages[i].dense.n_out, np.int64)
                              for i in self.network.trainable}
         self.complete = None        # layers of the sample whose errors are to become coefficients

@@ -177,6 +177,11 @@ class Network:
         """Indices of the stages whose weights can learn."""
         return tuple(stage.index for stage in self.stages if stage.dense.trainable)
 
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        """Trainable stages before the last one: those that node probes can perturb."""
+        return tuple(i for i in self.trainable if i != len(self.stages) - 1)
+
     def with_trainable(self, names) -> "Network":
         """The same network with exactly the layers `names` trainable."""
         known = [stage.dense.name for stage in self.stages]

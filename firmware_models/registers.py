@@ -1,15 +1,20 @@
 """The core's AXI4-Lite registers: one table for RTL, manifest, documentation and benches."""
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
 class Field:
-    """Bits of a register: ``width`` bits from bit ``lsb`` on, `reset` after reset."""
+    """Bits of a register: ``width`` bits from bit ``lsb`` on, `reset` after reset.
+
+    Present in cores that have one of `rules`, or all of them if `every`.
+    """
     name: str
     lsb: int
     width: int
     doc: str
     reset: int = 0
+    rules: tuple[str, ...] = ("np", "es")
+    every: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,12 +39,13 @@ class Register:
     learning: bool = True
 
 
-def _value(name, offset, width, doc, access="ro", reset=0, learning=True):
-    return Register(name, offset, access, (Field("value", 0, width, doc, reset),), learning)
+def _value(name, offset, width, doc, access="ro", reset=0, learning=True, **more):
+    return Register(name, offset, access, (Field("value", 0, width, doc, reset, **more),), learning)
 
 
 ID = 0x48574731                     # "HWG1"
-JOURNAL_SPACE = 15
+JOURNAL_SPACE, ERROR_SPACE = 15, 14
+NP, ES = ("np",), ("es",)
 
 REGISTERS = (
     _value("id", 0x00, 32, "the constant 0x48574731, \"HWG1\"", learning=False),
@@ -51,18 +57,23 @@ REGISTERS = (
     _value("dropped", 0x0C, 32, "packets dropped: wrong length, or label out of range",
            learning=False),
     Register("rule", 0x10, "rw", (
-        Field("fitness", 0, 1, "0 sign, 1 rank of the loss differences", 1),
+        Field("fitness", 0, 1, "0 sign, 1 rank of the loss differences", 1, ES),
+        Field("turn", 1, 1, "probe one of the selected hidden layers per sample in turn", 0, NP),
+        Field("np", 2, 1, "1 node probes, 0 evolutionary strategy", 1, every=True),
     )),
-    _value("layers", 0x14, 14, "bit l: stage l is perturbed and updated", "rw"),
-    _value("pairs", 0x18, 7, "antithetic pairs per sample", "rw", 4),
-    _value("batch", 0x1C, 9, "samples per update, 1 to 256", "rw", 1),
-    _value("sigma", 0x20, 3, "probe amplitude: 2**sigma weight steps", "rw", 2),
+    _value("layers", 0x14, 14, "bit l: stage l learns", "rw"),
+    _value("pairs", 0x18, 7, "antithetic pairs per sample", "rw", 4, rules=ES),
+    _value("batch", 0x1C, 9, "samples per update, 1 to 256", "rw", 1, rules=ES),
+    _value("sigma", 0x20, 3, "probe amplitude: 2**(sigma - 6) in the pre-activation (np), 2**sigma "
+           "weight steps (es)", "rw", 5),
     Register("rate", 0x24, "rw", (
-        Field("lr_shift", 0, 4, "a fitness of 1 moves a master by 2**(7 - lr_shift) steps", 7),
-        Field("lr_decay", 16, 16, "updates after which lr_shift grows by one; 0: never"),
+        Field("lr_shift", 0, 4, "np: a node's error at which its weights move is 2**lr_shift / 256 "
+              "bit; es: a fitness of 1 moves a master by 2**(7 - lr_shift) steps", 9),
+        Field("head_shift", 4, 4, "lr_shift of the last layer", 7, NP),
+        Field("lr_decay", 16, 16, "updates after which the shifts grow by one; 0: never"),
     )),
-    _value("seed", 0x28, 32, "first seed, not 0; writing restarts population and rate decay",
-           "rw", 1),
+    _value("seed", 0x28, 32, "start of the noise, not 0; writing restarts it and the rate decay, "
+           "and drops updates not yet applied", "rw", 1),
     Register("status", 0x2C, "w1c", (
         Field("torn", 0, 1, "a reset cut an update in two: reload or relearn the weights"),
     )),
@@ -73,25 +84,36 @@ REGISTERS = (
     _value("saturations", 0x3C, 32, "memory words in which an update clipped a weight"),
     _value("loss", 0x40, 14, "loss of the last unperturbed pass, 1/256 bit"),
     _value("loss_average", 0x44, 22, "running average of that loss, 2**-16 bit"),
-    _value("next_seed", 0x48, 32, "seed of the next probe"),
+    _value("next_seed", 0x48, 32, "seed of the next probe", rules=ES),
     Register("progress", 0x4C, "ro", (
-        Field("batch_index", 0, 9, "samples of the current batch already evaluated"),
+        Field("batch_index", 0, 9, "samples of the current batch already evaluated", 0, ES),
         Field("decays", 12, 4, "times the rate was halved"),
         Field("decay_count", 16, 16, "updates since then"),
     )),
     Register("window", 0x50, "rw", (
-        Field("word", 0, 16, "memory word, or pair of the journal; biases follow the weights"),
+        Field("word", 0, 16, "memory word, pair of the journal, or node; biases follow the "
+              "weights"),
         Field("lane", 16, 12, "lane in the word; journal: 0 seed, 1 loss difference"),
-        Field("space", 28, 4, f"stage, or {JOURNAL_SPACE} for the journal"),
+        Field("space", 28, 4, f"stage, {JOURNAL_SPACE} for the journal (es), {ERROR_SPACE} for the "
+              "errors of all nodes (np)"),
     )),
-    _value("window_data", 0x54, 32, "the master, seed or difference that `window` points at, "
-           "sign-extended; reading waits for the running pass"),
+    _value("window_data", 0x54, 32, "what `window` points at, sign-extended; reading waits for the "
+           "running pass"),
+    _value("probes", 0x58, 6, "probes per hidden layer and sample, 0 to 32", "rw", 8, rules=NP),
+    _value("skip", 0x5C, 14, "samples of less loss, in 1/256 bit, change no weights", "rw",
+           rules=NP),
 )
 
 
-def table(learning: bool) -> tuple[Register, ...]:
-    """Registers of a core with or without learning."""
-    return tuple(r for r in REGISTERS if learning or not r.learning)
+def table(learning: bool, rules: tuple[str, ...] = NP) -> tuple[Register, ...]:
+    """Registers of a core without learning, or of one that learns by `rules`."""
+    found = []
+    for register in REGISTERS:
+        kept = tuple(f for f in register.fields if register.learning is False or
+                     (set(f.rules) <= set(rules) if f.every else set(f.rules) & set(rules)))
+        if kept and (learning or not register.learning):
+            found.append(replace(register, fields=kept))
+    return tuple(found)
 
 
 def markdown() -> str:
@@ -102,5 +124,12 @@ def markdown() -> str:
         for f in reg.fields:
             bits = f"{f.lsb + f.width - 1}:{f.lsb}" if f.width > 1 else str(f.lsb)
             rows.append(f"| 0x{reg.offset:02X} | `{reg.name}` | {bits} | `{f.name}` | {reg.access} "
-                        f"| {f.reset} | {'learning' if reg.learning else 'all'} | {f.doc} |")
+                        f"| {f.reset} | {_cores(reg, f)} | {f.doc} |")
     return "\n".join(rows) + "\n"
+
+
+def _cores(register, field) -> str:
+    """Which cores have a field."""
+    if not register.learning:
+        return "all"
+    return (" and " if field.every else " or ").join(field.rules)

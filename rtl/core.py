@@ -1,20 +1,26 @@
 """The core: stages in a row, and around them what learning needs."""
+from typing import NamedTuple
+
 from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from firmware_models.learner import first_generators
+from firmware_models.learner import RULES, first_generators
 from firmware_models.network import Network
-from firmware_models.registers import JOURNAL_SPACE
+from firmware_models.registers import ERROR_SPACE, JOURNAL_SPACE
+from firmware_models.rules.node_probe import MAX_PROBES
 from firmware_models.sample_packets import BEAT_WIDTH, USER_WIDTH
 
 from .controller import LearnController
 from .dense import DenseEngine
 from .loss import LossUnit
+from .node_noise import NodeNoise
+from .node_probe import NodeProbe
+from .progress import Progress
 from .readout import Readout
 from .registers import AXIL_MEMBERS, Registers
 from .sample_input import SampleInput
-from .shapes import assign_tag, engine_tag
+from .shapes import assign_tag, engine_tag, field_of
 from .vector_buffer import VectorBuffer
 from .weight_memory import WeightMemory
 from .weight_rom import WeightRom
@@ -46,8 +52,10 @@ class Core(wiring.Component):
         False leaves inference alone: all weights in ROM.
     residual : int
         Residual bits R below each trainable weight, 0 to 8.
+    rules : tuple of {"np", "es"}
+        Node probes with delta head; evolutionary strategy. With both, a register selects.
     max_pairs : int
-        Largest population in pairs, 1 to 64.
+        Of "es": largest population in pairs, 1 to 64.
 
     Members
     -------
@@ -57,7 +65,7 @@ class Core(wiring.Component):
     """
 
     def __init__(self, network: Network, *, learning: bool = True, residual: int = 4,
-                 max_pairs: int = 16):
+                 rules: tuple[str, ...] = ("np",), max_pairs: int = 16):
         if learning and not network.trainable:
             raise ValueError(f"{network.name}: no layer is trainable; name one, or build for "
                              "inference alone")
@@ -65,11 +73,15 @@ class Core(wiring.Component):
             raise ValueError(f"residual must be 0 to 8 bits, not {residual}")
         if not 1 <= max_pairs <= 64:
             raise ValueError(f"max_pairs must be 1 to 64, not {max_pairs}")
-        if len(network.stages) >= JOURNAL_SPACE - 1:
+        if not rules or not set(rules) <= set(RULES) or len(set(rules)) < len(rules):
+            raise ValueError(f"rules must be some of {', '.join(RULES)}, not "
+                             f"{', '.join(rules) or 'none'}")
+        if len(network.stages) >= ERROR_SPACE:
             raise ValueError(f"{network.name}: {len(network.stages)} stages; the registers address "
-                             f"{JOURNAL_SPACE - 2}")
+                             f"{ERROR_SPACE - 1}")
         self.network = network if learning else network.with_trainable(())
         self.learning, self.residual, self.max_pairs = learning, residual, max_pairs
+        self.rules = tuple(rule for rule in RULES if rule in rules) if learning else ()
         super().__init__({
             "s_axis_tdata": In(BEAT_WIDTH), "s_axis_tuser": In(USER_WIDTH),
             "s_axis_tvalid": In(1), "s_axis_tready": Out(1), "s_axis_tlast": In(1),
@@ -82,12 +94,13 @@ class Core(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        m.submodules.registers = registers = Registers(self.learning)
+        m.submodules.registers = registers = Registers(self.learning, self.rules)
         for name, member in AXIL_MEMBERS.items():
             inner, outer = getattr(registers, name), getattr(self, f"s_{name}")
             m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
 
-        m.submodules.sample_input = source = SampleInput(self.network)
+        m.submodules.sample_input = source = SampleInput(
+            self.network, len(self.network.trainable) if "np" in self.rules else 0)
         m.submodules.readout = readout = Readout(
             self.network.n_classes, self.network.stages[-1].result)
         for port in ("tdata", "tuser", "tvalid", "tlast"):
@@ -104,7 +117,7 @@ class Core(wiring.Component):
 
         buffers, engines, memories = self._stages(m, source)
         last = engines[-1]
-        perturbed = last.o_tag.probe if self.learning else 0
+        perturbed = field_of(last.o_tag, "probe")
         m.d.comb += [
             readout.en.eq(last.o_en & ~perturbed),
             readout.addr.eq(last.o_addr),
@@ -112,7 +125,7 @@ class Core(wiring.Component):
             readout.commit.eq(last.o_commit & ~perturbed),
         ]
         if self.learning:
-            self._learning(m, registers, readout, buffers, engines, memories)
+            self._learning(m, registers, source, readout, buffers, engines, memories)
         else:
             for buffer, engine in zip(buffers, engines, strict=True):
                 self._take_by_itself(m, buffer, engine)
@@ -127,20 +140,21 @@ class Core(wiring.Component):
         writer = source
         for stage in network.stages:
             dense = stage.dense
-            arriving = engine_tag(network, stage.index, arriving=True)
+            arriving = engine_tag(network, stage.index, self.rules, arriving=True)
             buffer = VectorBuffer(dense.inputs_per_word, stage.source.width,
                                   depth=dense.reuse_factor, tag=arriving)
-            following = engine_tag(network, stage.index + 1, arriving=True)
-            engine = DenseEngine(stage, tag=engine_tag(network, stage.index, arriving=False),
-                                 next_tag=following)
+            following = engine_tag(network, stage.index + 1, self.rules, arriving=True)
+            line_rate = dense.trainable and "np" in self.rules
+            probes = network.hidden.index(stage.index) \
+                if line_rate and stage.index in network.hidden else None
+            engine = DenseEngine(
+                stage, tag=engine_tag(network, stage.index, self.rules, arriving=False),
+                next_tag=following, line_rate=line_rate, probes=probes)
             if dense.trainable:
                 weights = WeightMemory(
-                    stage, residual=self.residual, max_pairs=self.max_pairs,
+                    stage, residual=self.residual, rules=self.rules, max_pairs=self.max_pairs,
                     first_generator=first_generator[stage.index])
-                m.d.comb += [
-                    weights.en.eq(engine.w_en), weights.first.eq(engine.w_first),
-                    weights.pass_tag.eq(engine.w_tag), weights.bias_tag.eq(engine.bias_tag),
-                ]
+                m.d.comb += [weights.en.eq(engine.w_en), weights.first.eq(engine.w_first)]
             else:
                 weights = WeightRom(stage)
             m.submodules[f"buffer{stage.index}"] = buffer
@@ -184,70 +198,130 @@ class Core(wiring.Component):
         with m.If(engine.x_last & itself):
             m.d.comb += buffer.release.eq(1)
 
-    def _learning(self, m, registers, readout, buffers, engines, memories):
-        network, trainable = self.network, self.network.trainable
-        last = engines[-1]
-        m.submodules.loss = loss = LossUnit(network.n_classes, network.stages[-1].result)
-        m.submodules.controller = control = LearnController(network, max_pairs=self.max_pairs)
+    def _learning(self, m, registers, source, readout, buffers, engines, memories):
+        """Loss unit, counters and read-back, which all rules share, and the rules themselves."""
+        network, last = self.network, engines[-1]
+        head = len(network.stages) - 1
+        m.submodules.loss = loss = LossUnit(
+            network.n_classes, network.stages[-1].result, tag=last.o_tag.shape(),
+            head=network.trainable.index(head)
+            if "np" in self.rules and head in network.trainable else None)
+        m.submodules.progress = progress = Progress(2 * len(network.trainable))
 
         # The last stage starts a pass when both of its readers have room; probes end in the loss.
         m.d.comb += [
             last.room.eq(loss.room & readout.room),
             loss.reserve.eq(last.reserve),
-            readout.reserve.eq(last.reserve & ~last.pass_tag.probe),
+            readout.reserve.eq(last.reserve & ~field_of(last.pass_tag, "probe")),
             loss.en.eq(last.o_en), loss.addr.eq(last.o_addr), loss.payload.eq(last.o_data),
             loss.commit.eq(last.o_commit),
             *assign_tag(loss.tag, last.o_tag),
-            control.loss_valid.eq(loss.o_valid), control.loss.eq(loss.o_loss),
-            control.loss_probe.eq(loss.o_probe), control.loss_negative.eq(loss.o_negative),
+            progress.loss_valid.eq(loss.o_valid), progress.loss.eq(loss.o_loss),
+            progress.loss_probe.eq(field_of(loss.o_tag, "probe")),
+            progress.clipped.eq(Cat(memories[i].clipped for i in network.trainable)),
+            progress.lr_decay.eq(registers.rate_lr_decay),
+            progress.restart.eq(registers.seed_write | registers.rate_write),
+            registers.progress_decays.eq(progress.decays),
+            registers.progress_decay_count.eq(progress.decay_count),
+            registers.loss.eq(progress.last_loss),
+            *[getattr(registers, name).eq(getattr(progress, name)) for name in (
+                "passes", "updates", "saturations", "loss_average")],
+        ]
+        # With one rule alone, it is always the one selected.
+        es_on, np_on = "es" in self.rules, "np" in self.rules
+        by_nodes = registers.rule_np if es_on and np_on else Const(np_on)
+        readback = _Readback(registers.window_request, Signal(), Signal(), registers.window_word,
+                             registers.window_lane)
+        control = node = None
+        if es_on:
+            control = self._evolution(m, registers, loss, progress, readback, buffers, engines,
+                                      memories)
+            m.d.comb += control.learn.eq(registers.control_learn & ~by_nodes)
+        if np_on:
+            node = self._node_probes(m, registers, source, loss, progress, buffers, engines,
+                                     memories)
+            m.d.comb += [
+                node.layers.eq(self._selected(registers)
+                               & (registers.control_learn & by_nodes).replicate(len(node.layers))),
+                registers.window_data.eq(node.window_data),
+            ]
+        rules = [part for part in (control, node) if part is not None]
+        m.d.comb += [
+            progress.updated.eq(Cat(part.updated for part in rules).any()),
+            registers.busy.eq(Cat(part.busy for part in rules).any()),
+            registers.status_torn.eq(Cat(part.torn for part in rules).any()),
+            *[part.torn_clear.eq(registers.status_torn_clear) for part in rules],
         ]
 
+        # READ-BACK waits until no pass is under way. With node probes the first stage starts none;
+        # with the evolutionary strategy no trainable stage does, once the sample that is being
+        # learned from is finished, or its passes would wait for themselves.
+        idle = Cat(engine.idle for engine in engines)
+        empty = ~Cat(buffer.valid for buffer in buffers[1:]).any()
+        stop_first = readback.request & by_nodes
+        m.d.comb += readback.blocked.eq(
+            readback.request & ~by_nodes & ~(control.busy if es_on else 0))
+        m.d.comb += readback.quiet.eq(
+            stop_first & idle.all() & empty & ~(node.hold if np_on else 0)
+            | readback.blocked & Cat(engines[i].idle for i in network.trainable).all())
+        window_cycle = Signal(2)
+        m.d.sync += window_cycle.eq(Mux(readback.quiet, window_cycle + (window_cycle != 3), 0))
+        m.d.comb += registers.window_ready.eq(window_cycle == 3)
+        for index in network.trainable:
+            weights = memories[index]
+            m.d.comb += [
+                weights.window_en.eq(readback.quiet),
+                weights.window_word.eq(readback.word), weights.window_lane.eq(readback.lane),
+            ]
+            with m.If(registers.window_space == index):
+                m.d.comb += registers.window_data.eq(weights.window_data)
+        if es_on:
+            with m.If(registers.window_space == JOURNAL_SPACE):
+                m.d.comb += registers.window_data.eq(Mux(
+                    registers.window_lane[0], control.journal_delta, control.journal_seed))
+
+        for index, (buffer, engine) in enumerate(zip(buffers, engines, strict=True)):
+            owned, blocked = Const(0), []
+            if index in network.trainable:
+                if es_on:
+                    owned = control.owned[network.trainable.index(index)]
+                    blocked.append(readback.blocked)
+                if np_on:       # the update of two learning samples before has to be known
+                    blocked.append(base_pass(buffer.tag) & ~memories[index].ready)
+            if np_on and index == 0:
+                blocked += [stop_first, node.hold]
+            self._take_by_itself(m, buffer, engine, owned=owned, blocked=Cat(blocked).any())
+
+    def _selected(self, registers):
+        """Register `layers`, one bit per trainable stage."""
+        return Cat(registers.layers[i] for i in self.network.trainable)
+
+    def _evolution(self, m, registers, loss, progress, readback, buffers, engines, memories):
+        """Rule "es": the controller owns the stage where a sample's passes enter."""
+        m.submodules.controller = control = LearnController(
+            self.network, max_pairs=self.max_pairs)
         # A number of pairs that the core cannot keep counts as the most it can.
         too_many = (registers.pairs == 0) | (registers.pairs > self.max_pairs)
         m.d.comb += [
-            control.learn.eq(registers.control_learn),
-            control.layers.eq(Cat(registers.layers[i] for i in trainable)),
+            control.layers.eq(self._selected(registers)),
             control.pairs.eq(Mux(too_many, self.max_pairs, registers.pairs)),
             control.batch.eq(registers.batch), control.rank.eq(registers.rule_fitness),
             control.sigma_in.eq(registers.sigma), control.lr_shift.eq(registers.rate_lr_shift),
-            control.lr_decay.eq(registers.rate_lr_decay),
-            control.seed.eq(registers.seed), control.seed_write.eq(registers.seed_write),
-            control.rate_write.eq(registers.rate_write),
-            control.torn_clear.eq(registers.status_torn_clear),
-            registers.status_torn.eq(control.torn),
+            control.decays.eq(progress.decays), control.seed.eq(registers.seed),
+            control.seed_write.eq(registers.seed_write), control.hold.eq(readback.request),
+            control.journal_pair.eq(readback.word),
+            control.loss_valid.eq(loss.o_valid), control.loss.eq(loss.o_loss),
+            control.loss_probe.eq(loss.o_tag.probe), control.loss_negative.eq(loss.o_tag.negative),
+            registers.next_seed.eq(control.next_seed),
             registers.progress_batch_index.eq(control.batch_index),
-            registers.progress_decays.eq(control.decays),
-            registers.progress_decay_count.eq(control.decay_count),
-            registers.loss.eq(control.last_loss),
-            *[getattr(registers, name).eq(getattr(control, name)) for name in (
-                "busy", "passes", "updates", "saturations", "loss_average", "next_seed")],
         ]
-
-        # Read-back: start nothing new in the trainable stages, wait until they are empty, read.
-        # A sample under way is finished first, or its passes would wait for themselves.
-        blocked, quiet, window_cycle = Signal(), Signal(), Signal(2)
-        m.d.comb += [
-            blocked.eq(registers.window_request & ~control.busy),
-            quiet.eq(blocked & Cat(engines[i].idle for i in trainable).all()),
-        ]
-        m.d.sync += window_cycle.eq(Mux(quiet, window_cycle + (window_cycle != 3), 0))
-        m.d.comb += [
-            control.hold.eq(registers.window_request),
-            control.journal_pair.eq(registers.window_word),
-            registers.window_ready.eq(window_cycle == 3),
-            registers.window_data.eq(Mux(registers.window_lane[0], control.journal_delta,
-                                         control.journal_seed)),
-        ]
-
-        sweep_done, accumulate, clipped = [], [], []
-        for position, index in enumerate(trainable):
+        trained = [memories[i] for i in self.network.trainable]
+        for position, index in enumerate(self.network.trainable):
             buffer, engine, weights = buffers[index], engines[index], memories[index]
-            owned = control.owned[position]
-            self._take_by_itself(m, buffer, engine, owned=owned, blocked=blocked)
-            with m.If(owned):
+            with m.If(control.owned[position]):
                 m.d.comb += [
                     engine.pass_valid.eq(control.pass_valid),
-                    engine.pass_tag.eq(control.pass_tag),
+                    *assign_tag(engine.pass_tag, control.pass_tag),
                     control.pass_ready.eq(engine.pass_ready),
                     buffer.take.eq(control.release),
                 ]
@@ -255,32 +329,85 @@ class Core(wiring.Component):
                     m.d.comb += buffer.release.eq(1)
             m.d.comb += [
                 control.head_valid[position].eq(buffer.valid),
-                control.head_learn[position].eq(buffer.tag.learn & ~self._is_probe(buffer)),
+                control.head_learn[position].eq(buffer.tag.learn & ~field_of(buffer.tag, "probe")),
                 control.head_label[position].eq(buffer.tag.label),
+                *assign_tag(weights.pass_tag, engine.w_tag),
+                *assign_tag(weights.bias_tag, engine.bias_tag),
                 weights.selected.eq(control.selected[position]),
-                weights.sigma.eq(control.sigma),
-                weights.sweep.eq(control.sweep[position]),
+                weights.sigma.eq(control.sigma), weights.sweep.eq(control.sweep[position]),
                 weights.pair.eq(control.pair), weights.seed.eq(control.sweep_seed),
                 weights.coefficient.eq(control.coefficient),
                 weights.last_pair.eq(control.last_pair),
-                weights.window_en.eq(quiet),
-                weights.window_word.eq(registers.window_word),
-                weights.window_lane.eq(registers.window_lane),
             ]
-            with m.If(registers.window_space == index):
-                m.d.comb += registers.window_data.eq(weights.window_data)
-            sweep_done.append(weights.sweep_done)
-            accumulate.append(weights.accumulate)
-            clipped.append(weights.clipped)
-        for index, (buffer, engine) in enumerate(zip(buffers, engines, strict=True)):
-            if index not in trainable:
-                self._take_by_itself(m, buffer, engine)
         m.d.comb += [
-            control.sweep_done.eq(Cat(sweep_done).any()),
-            control.accumulate.eq(Cat(accumulate).any()),
-            control.clipped.eq(Cat(clipped).any()),
+            control.sweep_done.eq(Cat(weights.sweep_done for weights in trained).any()),
+            control.accumulate.eq(Cat(weights.accumulate for weights in trained).any()),
         ]
+        return control
 
-    @staticmethod
-    def _is_probe(buffer):
-        return buffer.tag.probe if "probe" in buffer.tag.shape().members else 0
+    def _node_probes(self, m, registers, source, loss, progress, buffers, engines, memories):
+        """Rule "np": every base pass of a learning sample updates, and is probed."""
+        network, first = self.network, engines[0]
+        m.submodules.nodes = node = NodeProbe(network, tag=loss.o_tag.shape())
+        m.d.comb += [
+            source.train.eq(node.train), node.taken.eq(source.taken),
+            node.entered.eq(first.pass_valid & first.pass_ready & base_pass(first.pass_tag)),
+            node.loss_valid.eq(loss.o_valid), node.loss.eq(loss.o_loss),
+            node.loss_tag.eq(loss.o_tag), loss.go.eq(node.go), node.loss_begun.eq(loss.begun),
+            node.lr_shift.eq(registers.rate_lr_shift),
+            node.head_shift.eq(registers.rate_head_shift), node.decays.eq(progress.decays),
+            node.skip.eq(registers.skip), node.turn.eq(registers.rule_turn),
+            node.restart_request.eq(registers.seed_write),
+            node.window_word.eq(registers.window_word),
+        ]
+        if loss.head is not None:
+            m.d.comb += [loss.error_go.eq(node.error_go),
+                         node.error_valid.eq(loss.error_valid), node.error.eq(loss.error)]
+        for position, index in enumerate(network.trainable):
+            buffer, engine, weights = buffers[index], engines[index], memories[index]
+            m.d.comb += [
+                weights.accepted.eq(engine.pass_valid & engine.pass_ready
+                                    & base_pass(engine.pass_tag)),
+                weights.started.eq(engine.w_started & base_pass(engine.w_tag)),
+                weights.next_addr.eq(engine.w_next), weights.x.eq(buffer.r_data),
+                weights.update.eq(base_pass(engine.w_tag)),
+                weights.bias_update.eq(engine.bias_en), weights.bias_last.eq(engine.bias_last),
+                weights.shift.eq(node.shift[position]), weights.fired_in.eq(node.fired),
+                weights.negative_in.eq(node.minus), weights.loaded.eq(node.loaded),
+                weights.w_word.eq(node.word), weights.w_lane.eq(node.lane),
+                weights.restart.eq(node.restart), node.spent[position].eq(weights.spent),
+            ]
+        # More probes than there are count as the most.
+        count = Mux(registers.probes > MAX_PROBES, MAX_PROBES, registers.probes)
+        for position, index in enumerate(network.hidden):
+            engine = engines[index]
+            m.submodules[f"noise{index}"] = noise = NodeNoise(
+                network.stages[index], generator=position)
+            m.d.comb += [
+                engine.count.eq(count),
+                noise.draw.eq(engine.drawn), noise.active.eq(engine.active),
+                noise.w_addr.eq(engine.o_addr), noise.last.eq(engine.o_commit),
+                noise.addr.eq(engine.noise_addr), noise.k.eq(engine.noise_k),
+                noise.sigma.eq(registers.sigma),
+                *[to.eq(value) for to, value in zip(engine.noise, noise.noise, strict=True)],
+                noise.r_word.eq(node.word), noise.r_lane.eq(node.lane),
+                noise.r_slot.eq(node.slot[position]),
+                node.negative[position].eq(noise.negative),
+                node.active[position].eq(noise.r_active),
+                noise.restart.eq(node.restart), noise.seed.eq(registers.seed),
+            ]
+        return node
+
+
+class _Readback(NamedTuple):
+    """Read-back of the window: asked for, passes that must not start, nothing under way, where."""
+    request: Value
+    blocked: Value
+    quiet: Value
+    word: Value
+    lane: Value
+
+
+def base_pass(tag):
+    """Whether a pass is the unperturbed one of a sample that stages learn from."""
+    return tag.train.any() & ~field_of(tag, "probe")

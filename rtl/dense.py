@@ -4,9 +4,11 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from firmware_models.network import Stage
+from firmware_models.rules.node_probe import MAX_PROBES
 
+from .probe_drain import ProbeDrain
 from .requantize import requantize
-from .shapes import address, assign_tag, shape_of
+from .shapes import address, assign_tag, field_of, shape_of
 
 __all__ = ["DenseEngine"]
 
@@ -15,6 +17,10 @@ class DenseEngine(wiring.Component):
     """Take a pass, walk over its vector and the weight memory, drain the outputs.
 
     y = activation((result)(accum)(bias + sum (accum)(x * weight)))
+
+    With `probes`, the sums of a base pass are drained again and again with node noise added where
+    the bias is: each such probe costs the stages behind, not this one. The sums of the next pass
+    wait before their last word until the drains are done.
 
     A pass reads one word a cycle: ``inputs_per_word`` features against ``lanes`` weights. When its
     sums are complete they are copied aside and drained in the words that the next stage will read,
@@ -33,6 +39,10 @@ class DenseEngine(wiring.Component):
     stage : Stage
     tag, next_tag : data.StructLayout
         Tags of its passes and of what it delivers.
+    line_rate : bool
+        The stage learns from its base passes (rule "np").
+    probes : int
+        Position of the stage among those with node probes; None without.
 
     Members
     -------
@@ -41,6 +51,8 @@ class DenseEngine(wiring.Component):
     w_addr : ``Out``; w_data : ``In``, 2 cycles later
     w_en, w_first : ``Out(1)``
         A weight word is being addressed; it is the first of the pass.
+    w_next : ``Out``; w_started : ``Out(1)``
+        ``w_addr`` of the next cycle; a pass was accepted in the cycle before.
     w_tag : ``Out(tag)``
         Tag of the pass that addresses.
     x_last : ``Out(1)``
@@ -54,16 +66,34 @@ class DenseEngine(wiring.Component):
         Drained words.
     idle : ``Out(1)``
         No pass inside.
+    bias_en, bias_last : ``Out(1)``
+        `line_rate`: ``bias_addr`` is a word of a base pass, its last.
+    count : ``In``
+        `probes`: probes of each base pass whose tag asks for them.
+    noise_addr, noise_k : ``Out``; noise : ``In``, one per drain lane
+        `probes`: word and probe, and what to add.
+    drawn : ``Out(1)``; active : ``Out(drain_lanes)``
+        `probes`: the word on the output is of a base pass that will be probed; its active nodes.
     """
 
-    def __init__(self, stage: Stage, *, tag: data.StructLayout, next_tag: data.StructLayout):
+    def __init__(self, stage: Stage, *, tag: data.StructLayout, next_tag: data.StructLayout,
+                 line_rate: bool = False, probes: int | None = None):
         dense = stage.dense
-        self.stage = stage
-        super().__init__({
+        self.stage, self.line_rate, self.probes = stage, line_rate, probes
+        members = {"bias_en": Out(1), "bias_last": Out(1)} if line_rate else {}
+        if probes is not None:
+            members |= {
+                "count": In(range(MAX_PROBES + 1)),
+                "noise_addr": Out(address(stage.drain_words)), "noise_k": Out(range(MAX_PROBES)),
+                "noise": In(signed(dense.accum.width)).array(stage.drain_lanes),
+                "drawn": Out(1), "active": Out(stage.drain_lanes),
+            }
+        super().__init__(members | {
             "pass_valid": In(1), "pass_ready": Out(1), "pass_tag": In(tag),
             "x_addr": Out(address(dense.reuse_factor)),
             "x_data": In(dense.inputs_per_word * stage.source.width),
             "w_addr": Out(address(dense.reuse_factor)), "w_en": Out(1), "w_first": Out(1),
+            "w_next": Out(address(dense.reuse_factor)), "w_started": Out(1),
             "w_tag": Out(tag), "x_last": Out(1),
             "w_data": In(dense.lanes * dense.weight.width),
             "bias_addr": Out(address(stage.drain_words)), "bias_tag": Out(tag),
@@ -79,6 +109,11 @@ class DenseEngine(wiring.Component):
         """Cycles between two passes; 3 keep a tag alive until the multipliers have seen it."""
         return max(self.stage.dense.reuse_factor, self.stage.drain_words, 3)
 
+    @property
+    def drain_cycles(self) -> int:
+        """Cycles between two drains of the same sums; 3 let an updated bias be written first."""
+        return self.stage.drain_words if self.probes is None else max(self.stage.drain_words, 3)
+
     def elaborate(self, platform):
         m = Module()
 
@@ -87,21 +122,23 @@ class DenseEngine(wiring.Component):
         per_word = dense.inputs_per_word
 
         # READ: one word per cycle, from the cycle after the pass is accepted.
-        running = Signal()
+        running, wait = Signal(), Signal()
         count = Signal(address(self.interval_cycles))
-        accept, last_cycle = Signal(), Signal()
+        accept, last_cycle, at_last = Signal(), Signal(), Signal()
         m.d.comb += [
-            last_cycle.eq(count == self.interval_cycles - 1),
+            last_cycle.eq((count == self.interval_cycles - 1) & ~wait),
             self.pass_ready.eq((~running | last_cycle) & self.room),
             accept.eq(self.pass_valid & self.pass_ready),
             self.reserve.eq(accept),
-            self.w_en.eq(running & (count < words)),
+            at_last.eq(running & (count == words - 1)),
+            self.w_en.eq(running & (count < words) & ~wait),
             self.w_first.eq(count == 0),
-            self.x_last.eq(running & (count == words - 1)),
+            self.x_last.eq(at_last & ~wait),
             self.w_addr.eq(count),
             self.x_addr.eq(count),
+            self.w_next.eq(Mux(accept, 0, count + ~wait)),
         ]
-        m.d.sync += count.eq(count + 1)
+        m.d.sync += [count.eq(count + ~wait), self.w_started.eq(accept)]
         with m.If(accept):
             m.d.sync += [running.eq(1), count.eq(0), self.w_tag.eq(self.pass_tag)]
         with m.Elif(last_cycle):
@@ -148,33 +185,76 @@ class DenseEngine(wiring.Component):
 
         # DRAIN: word s holds outputs s + drain_words * c; + bias, cast, ReLU.
         draining = Signal()
+        word = Signal(address(self.drain_cycles))
+        last_word = word == self.drain_cycles - 1
+        of_sums = draining & (word < drain_words if self.drain_cycles > drain_words else 1)
+        m.d.comb += self.bias_addr.eq(word)
         with m.If(last[2]):
-            m.d.sync += [draining.eq(1), self.bias_addr.eq(0)]
-        with m.Elif(self.bias_addr == drain_words - 1):
+            m.d.sync += [draining.eq(1), word.eq(0)]
+        with m.Elif(last_word):
             m.d.sync += draining.eq(0)
         with m.Else():
-            m.d.sync += self.bias_addr.eq(self.bias_addr + 1)
+            m.d.sync += word.eq(word + 1)
+        is_probe, noise, probe_tag = 0, [0] * stage.drain_lanes, {}
+        if self.probes is not None:
+            m.submodules.probes = probes = ProbeDrain(self.drain_cycles)
+            m.d.comb += [
+                probes.count.eq(self.count), probes.summed.eq(last[2]),
+                probes.own.eq(self.w_tag.train[self.probes] & ~field_of(self.w_tag, "probe")),
+                probes.last_read.eq(self.x_last), wait.eq(at_last & probes.hold_last),
+                probes.draining.eq(draining), probes.word.eq(word),
+                # A pass that is accepted in this cycle takes the room.
+                probes.may_start.eq(self.room & ~accept),
+            ]
+            with m.If(probes.start):
+                m.d.comb += self.reserve.eq(1)
+                m.d.sync += [draining.eq(1), word.eq(0)]
+            is_probe = probes.probe
+            noise = [Mux(probes.again, self.noise[c], 0) for c in range(stage.drain_lanes)]
+            probe_tag = {
+                "probe": is_probe | field_of(self.bias_tag, "probe"),
+                "more": probes.pending | field_of(self.bias_tag, "more"),
+                "layer": Mux(is_probe, self.probes, field_of(self.bias_tag, "layer")),
+            }
 
         drained = Signal(3)
         addr = [self.bias_addr] + [Signal(address(drain_words), name=f"addr{k}") for k in (1, 2, 3)]
-        m.d.sync += drained.eq(Cat(draining, drained))
+        m.d.sync += drained.eq(Cat(of_sums, drained))
         m.d.sync += [after.eq(before) for before, after in zip(addr, addr[1:], strict=False)]
         for c in range(stage.drain_lanes):
             chain = Array(hold[c * drain_words:(c + 1) * drain_words])
             picked, held = Signal(shape_of(dense.accum)), Signal(shape_of(dense.accum))
             pre = Signal(shape_of(dense.accum), name=f"pre{c}")
             bias = requantize(m, lane(self.bias_data, c, dense.bias), dense.bias.frac, dense.accum)
-            m.d.sync += [picked.eq(chain[self.bias_addr]), held.eq(picked), pre.eq(held + bias)]
+            m.d.sync += [picked.eq(chain[self.bias_addr]), held.eq(picked),
+                         pre.eq(held + bias + noise[c])]
             y = requantize(m, pre, dense.accum.frac, dense.result)
             if stage.relu:
                 y = requantize(m, Mux(y > 0, y, 0), dense.result.frac, stage.relu.result)
             m.d.comb += self.o_data.word_select(c, stage.result.width).eq(y)
         with m.If(drained[1] & (addr[2] == 0)):
-            m.d.sync += assign_tag(self.o_tag, self.bias_tag)
+            m.d.sync += assign_tag(self.o_tag, self.bias_tag, **probe_tag)
         m.d.comb += [
             self.o_en.eq(drained[2]),
             self.o_addr.eq(addr[3]),
             self.o_commit.eq(drained[2] & (addr[3] == drain_words - 1)),
             self.idle.eq(~(running | valid.any() | draining | drained.any())),
         ]
+        if self.line_rate:
+            base = self.bias_tag.train.any() & ~field_of(self.bias_tag, "probe") & ~is_probe
+            m.d.comb += [
+                self.bias_en.eq(of_sums & base),
+                self.bias_last.eq(self.bias_en & (word == drain_words - 1)),
+            ]
+        if self.probes is not None:
+            # Without a ReLU the loss depends on every node.
+            outputs = [self.o_data.word_select(c, stage.result.width) for c in
+                       range(stage.drain_lanes)]
+            m.d.comb += [
+                self.noise_addr.eq(addr[2]), self.noise_k.eq(probes.k),
+                self.drawn.eq(drained[2] & probes.draws),
+                self.active.eq(Cat(y.any() for y in outputs) if stage.relu else -1),
+            ]
+            with m.If(probes.pending):
+                m.d.comb += self.idle.eq(0)
         return m

@@ -1,6 +1,6 @@
 """Integer cross entropy of every pass."""
 from amaranth import *
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from firmware_models.formats import Fixed
@@ -14,10 +14,12 @@ from firmware_models.loss import (
 )
 
 from .requantize import requantize
-from .shapes import LABEL_WIDTH, address, assign_tag, tag_layout
+from .shapes import LABEL_WIDTH, address, assign_tag, field_of, tag_layout
 from .vector_buffer import VectorBuffer
 
-__all__ = ["LossUnit"]
+__all__ = ["HEAD_ERROR", "LossUnit"]
+
+HEAD_ERROR = signed(10)         # softmax minus one-hot, 1/256
 
 
 class LossUnit(wiring.Component):
@@ -32,28 +34,49 @@ class LossUnit(wiring.Component):
 
     Bit-exact with :func:`firmware_models.loss.cross_entropy`.
 
+    For the delta rule of the head a third walk over the logits of a base pass delivers the error of
+    each class, p_c - [c == y], when it is asked for.
+
     Parameters
     ----------
     n_classes : int
     fmt : Fixed
         Format of the logits.
+    tag : data.StructLayout
+        What arrives with a pass.
+    head : int
+        Bit of the tag's `train` that asks for the errors; None without delta rule.
 
     Members
     -------
     room : ``Out(1)``; reserve : ``In(1)``
     en, addr, payload, commit, tag : ``In``
         Logits of a pass, one per cycle, and its tag with the last.
-    o_valid, o_loss, o_probe, o_negative : ``Out``
-        A loss in 1/256 bit (14 bits), in the order of the passes.
+    o_valid, o_loss, o_tag : ``Out``
+        A loss in 1/256 bit (14 bits), in the order of the passes; ``o_tag`` without the label.
+    go : ``In(1)``; begun : ``Out(1)``
+        Where tags have `train`: the walk over a pass of a learning sample may begin; has begun.
+    error_go : ``In(1)``; error_valid, error : ``Out``
+        With `head`: begin the walk for the errors, after the loss; an error in 1/256.
     """
 
-    def __init__(self, n_classes: int, fmt: Fixed):
-        self.n_classes, self.fmt = n_classes, fmt
-        super().__init__({
+    def __init__(self, n_classes: int, fmt: Fixed, tag: data.StructLayout | None = None,
+                 head: int | None = None):
+        self.n_classes, self.fmt, self.head = n_classes, fmt, head
+        self.tag_in = tag_layout(probes=True) if tag is None else tag
+        self.tag_out = data.StructLayout({name: shape for name, shape in self.tag_in.members.items()
+                                          if name not in ("label", "learn")})
+        self.paced = "train" in self.tag_in.members
+        members = {}
+        if self.paced:
+            members |= {"go": In(1), "begun": Out(1)}
+        if head is not None:
+            members |= {"error_go": In(1), "error_valid": Out(1), "error": Out(HEAD_ERROR)}
+        super().__init__(members | {
             "room": Out(1), "reserve": In(1),
             "en": In(1), "addr": In(address(n_classes)), "payload": In(fmt.width), "commit": In(1),
-            "tag": In(tag_layout(probes=True)),
-            "o_valid": Out(1), "o_loss": Out(LOSS_WIDTH), "o_probe": Out(1), "o_negative": Out(1),
+            "tag": In(self.tag_in),
+            "o_valid": Out(1), "o_loss": Out(LOSS_WIDTH), "o_tag": Out(self.tag_out),
         })
 
     @property
@@ -64,7 +87,9 @@ class LossUnit(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        ring_tag = tag_layout(probes=True, maximum=signed(LOGIT.width))
+        ring_tag = data.StructLayout(
+            {name: shape for name, shape in self.tag_in.members.items() if name != "learn"}
+            | {"maximum": signed(LOGIT.width)})
         m.submodules.ring = ring = VectorBuffer(
             1, LOGIT.width, depth=self.n_classes, tag=ring_tag)
 
@@ -87,22 +112,38 @@ class LossUnit(wiring.Component):
 
         # WALK: class c is addressed in cycle c; a result is known 5 cycles after the last.
         count = Signal(address(self.n_classes))
-        last_class = count == self.n_classes - 1
+        walking, last_class, error, wait = Signal(), Signal(), Signal(), Signal()
+        tag = ring.tag
         m.d.comb += [
+            walking.eq(ring.valid),
+            last_class.eq(walking & (count == self.n_classes - 1)),
             ring.r_addr.eq(count),
-            ring.release.eq(ring.valid & last_class),
+            ring.release.eq(last_class),
             ring.take.eq(ring.release),
         ]
-        m.d.sync += count.eq(Mux(ring.valid & ~last_class, count + 1, 0))
+        m.d.sync += count.eq(Mux(walking & ~last_class, count + 1, 0))
+        if self.paced:
+            first_class = (count == 0) & ~error
+            with m.If(first_class & (wait | tag.train.any() & ~self.go)):
+                m.d.comb += walking.eq(0)
+            m.d.comb += self.begun.eq(walking & first_class & tag.train.any())
+        if self.head is not None:
+            with m.If(last_class):
+                m.d.sync += error.eq(0)
+                with m.If(~error & tag.train[self.head] & ~field_of(tag, "probe")):
+                    m.d.comb += ring.release.eq(0)
+                    m.d.sync += wait.eq(1)
+            with m.If(self.error_go):
+                m.d.sync += [wait.eq(0), error.eq(1)]
 
         valid, first, last = Signal(4), Signal(2), Signal(4)
-        probe, negative = Signal(5), Signal(5)
+        tags = [Signal(self.tag_out, name=f"tag{k}") for k in range(4)]
         m.d.sync += [
-            valid.eq(Cat(ring.valid, valid)),
+            valid.eq(Cat(walking & ~error, valid)),
             first.eq(Cat(count == 0, first)),
-            last.eq(Cat(ring.release, last)),
-            probe.eq(Cat(ring.tag.probe, probe)),
-            negative.eq(Cat(ring.tag.negative, negative)),
+            last.eq(Cat(last_class & ~error, last)),
+            *assign_tag(tags[0], tag),
+            *[after.eq(before) for before, after in zip(tags, tags[1:], strict=False)],
         ]
 
         # EXPONENTIAL: E = T[d % 16] >> (d // 16), d = min(m - l, 255).
@@ -113,9 +154,17 @@ class LossUnit(wiring.Component):
         ]
         below = Signal(LOGIT.width)
         m.d.comb += below.eq(walk_maximum - ring.r_data.as_signed())
+        # Dividing by the sum is adding its logarithm to the distance.
+        distance, log_sum = Signal(LOGIT.width + 1), Signal(range(D_MAX + 1))
+        m.d.comb += distance.eq(below)
+        if self.head is not None:
+            errors = Signal(2)
+            m.d.sync += errors.eq(Cat(walking & error, errors))
+            with m.If(errors[0]):
+                m.d.comb += distance.eq(below + log_sum)
         d = Signal(range(D_MAX + 1))
         below_label = Signal(LOGIT.width)
-        m.d.sync += d.eq(Mux(below > D_MAX, D_MAX, below))
+        m.d.sync += d.eq(Mux(distance > D_MAX, D_MAX, distance))
         with m.If(valid[0] & is_label):
             m.d.sync += below_label.eq(below)
         exponential = Signal(EXP_FRAC + 1)
@@ -140,13 +189,23 @@ class LossUnit(wiring.Component):
                 m.d.sync += [position.eq(top), fraction.eq(total[top - 8:top])]
         m.d.sync += log_below.eq(total_below)
         loss = Signal(LOGIT.width + 5)
-        m.d.comb += loss.eq((log_below << 4) + (position - EXP_FRAC << 8)
-                            + Array(LOG_TABLE)[fraction])
+        logarithm = Signal(range((total_width - EXP_FRAC) << 8))
+        m.d.comb += [
+            logarithm.eq((position - EXP_FRAC << 8) + Array(LOG_TABLE)[fraction]),
+            loss.eq((log_below << 4) + logarithm),
+        ]
+        if self.head is not None:
+            one_hot = Signal()
+            m.d.sync += one_hot.eq(is_label)
+            m.d.comb += [
+                log_sum.eq((logarithm + 8) >> 4),
+                self.error_valid.eq(errors[1]),
+                self.error.eq((exponential >> 4) - (one_hot << 8)),
+            ]
         m.d.sync += [
             self.o_loss.eq(Mux(loss >> LOSS_WIDTH != 0, (1 << LOSS_WIDTH) - 1, loss)),
             self.o_valid.eq(last[3]),
-            self.o_probe.eq(probe[3]),
-            self.o_negative.eq(negative[3]),
+            self.o_tag.eq(tags[3]),
         ]
 
         return m

@@ -37,6 +37,8 @@ class Registers(wiring.Component):
     ----------
     learning : bool
         Whether the registers of a learning core are present.
+    rules : tuple of {"np", "es"}
+        Whose registers.
 
     Members
     -------
@@ -54,8 +56,8 @@ class Registers(wiring.Component):
         returns what `window_data` is in that cycle.
     """
 
-    def __init__(self, learning: bool):
-        self.registers = [r for r in table(learning) if r.name != "id"]
+    def __init__(self, learning: bool, rules: tuple[str, ...] = ("np",)):
+        self.registers = [r for r in table(learning, rules) if r.name != "id"]
         self.learning = learning
         members = dict(AXIL_MEMBERS)
         for register in self.registers:

@@ -28,10 +28,18 @@ class SampleInput(wiring.Component):
         Towards :class:`rtl.vector_buffer.VectorBuffer`.
     dropped : ``Out(32)``
         Packets dropped.
+    train : ``In(train)``; taken : ``Out(1)``
+        With `train`: stages that shall learn from a packet with the learn bit; one was taken.
+
+    Parameters
+    ----------
+    network : Network
+    train : int
+        Stages that can learn from base passes (rule "np").
     """
 
-    def __init__(self, network: Network):
-        self.network = network
+    def __init__(self, network: Network, train: int = 0):
+        self.network, self.train_bits = network, train
         stage = network.stages[0]
         dense = stage.dense
         self.layout = beat_layout(network)
@@ -40,9 +48,10 @@ class SampleInput(wiring.Component):
             "tlast": In(1),
             "room": In(1), "reserve": Out(1), "commit": Out(1),
             "w_en": Out(dense.inputs_per_word), "w_addr": Out(address(dense.reuse_factor)),
-            "w_data": Out(dense.inputs_per_word * stage.source.width), "w_tag": Out(tag_layout()),
+            "w_data": Out(dense.inputs_per_word * stage.source.width),
+            "w_tag": Out(tag_layout(train=train)),
             "dropped": Out(32),
-        })
+        } | ({"train": In(train), "taken": Out(1)} if train else {}))
 
     def elaborate(self, platform):
         m = Module()
@@ -106,6 +115,10 @@ class SampleInput(wiring.Component):
                     self.w_tag.label.eq(self.tuser[:LABEL_WIDTH]),
                     self.w_tag.learn.eq(self.tuser[LABEL_WIDTH]),
                 ]
+                if self.train_bits:
+                    learns = self.tuser[LABEL_WIDTH]
+                    m.d.sync += self.w_tag.train.eq(self.train & learns.replicate(self.train_bits))
+                    m.d.comb += self.taken.eq(learns & ~drop & self.train.any())
         with m.If(drop):
             m.d.sync += [
                 index.eq(0), left.eq(0), ending.eq(0),

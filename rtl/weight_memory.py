@@ -1,35 +1,44 @@
-"""Weights of a trainable layer: words with noise on read, update sweep, read-back."""
+"""Weights of a trainable layer: words with noise or updates on read, commits, read-back."""
 from amaranth import *
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from firmware_models.formats import Fixed
+from firmware_models.fused_update import EDGE_BITS, step_of
 from firmware_models.network import Stage
 from firmware_models.noise import BITS, generators
 from firmware_models.rules.es import COEFFICIENT_WIDTH
 from firmware_models.weight_memory import to_master
 
-from .noise import NoiseGenerator, start_state
+from .fused_update import FusedUpdate
+from .noise import start_state
 from .requantize import saturate
 from .shapes import address, tag_layout
+from .update_sweep import UpdateSweep
 from .weight_rom import pack_words
 
 __all__ = ["WeightMemory"]
 
 
 class WeightMemory(wiring.Component):
-    """Serve a layer's weights like :class:`rtl.weight_rom.WeightRom`, with noise, and update them.
+    """Serve a layer's weights like :class:`rtl.weight_rom.WeightRom`, and change them.
 
-    read:   w = M >> R;  with a probe  w = clip(w +- z * 2**sigma)
-    sweep:  V = sum over pairs of c_i z_i;  M = clip(M - V), word by word, then the biases
+    Evolutionary strategy (rule "es"):
 
-    The weight-update buffer is one V per lane: it holds the sum for one memory word while the
-    pairs' seeds are replayed, so nothing the size of the layer is ever stored.
+        read:   w = M >> R;  with a probe  w = clip(w +- z * 2**sigma)
+        sweep:  M = clip(M - V), word by word, then the biases
 
-    Latency: read 2 cycles. Sweep :attr:`sweep_cycles` from ``sweep`` to ``sweep_done``.
-    Throughput: a word per cycle; sweep one word per `pairs` cycles.
+    Node probes (rule "np"): the base pass of a learning sample changes each word that it reads,
 
-    Bit-exact with :mod:`firmware_models.weight_memory` and :mod:`firmware_models.noise`.
+        M = M - c_j * u_i  unless M is in the outer sixteenth of its range and would leave it,
+
+    writes it back and uses it.
+
+    Latency: read 2 cycles. Sweep :meth:`sweep_cycles` from ``sweep`` to ``sweep_done``.
+    Throughput: a word per cycle, changed or not; sweep one word per `pairs` cycles.
+
+    Bit-exact with :mod:`firmware_models.weight_memory`, :mod:`firmware_models.fused_update` and
+    :mod:`firmware_models.noise`.
 
     Source: AbdulQader et al. 2021, arXiv 2103.14007 (seed replay); error feedback as in Quantized
     Evolution Strategies, arXiv 2602.03120.
@@ -39,7 +48,9 @@ class WeightMemory(wiring.Component):
     stage : Stage
     residual : int
         Residual bits R below each weight.
+    rules : tuple of {"es", "np"}
     first_generator, max_pairs : int
+        Of "es".
 
     Members
     -------
@@ -47,38 +58,59 @@ class WeightMemory(wiring.Component):
         Weight word, while a pass (of tag ``pass_tag``) reads it; ``first`` starts its noise.
     bias_addr : ``In``; bias_data : ``Out``
         Bias word of the pass with tag ``bias_tag``.
-    selected : ``In(1)``; sigma : ``In(3)``
-        Probes perturb this layer, by 2**sigma.
-    sweep : ``In(1)``; sweep_done : ``Out(1)``
-        Start, end (pulses).
-    accumulate : ``Out(1)``
-        The memory takes ``pair``, ``seed``, ``coefficient``, ``last_pair`` in this cycle.
-    clipped : ``Out(1)``
-        A commit of this cycle clipped a lane.
+    clipped : ``Out(2)``
+        A lane of a weight word, of a bias word, was clipped or held back in this cycle.
     window_word, window_lane : ``In``; window_en : ``In(1)``; window_data : ``Out``
         Read-back of a master while nothing else runs, 1 cycle late; biases follow the weights.
+    selected : ``In(1)``; sigma : ``In(3)``
+        "es": probes perturb this layer, by 2**sigma.
+    sweep, sweep_done, accumulate, pair, seed, coefficient, last_pair
+        "es": :class:`rtl.update_sweep.UpdateSweep`.
+    accepted, started, next_addr, x, fired_in, negative_in, shift, loaded, w_word, w_lane, ready,
+    spent, restart
+        "np": :class:`rtl.fused_update.FusedUpdate`.
+    update, bias_update, bias_last : ``In(1)``
+        "np": the pass changes what it reads; this is one of its bias words, the last one.
     """
 
-    def __init__(self, stage: Stage, *, residual: int, first_generator: int, max_pairs: int):
+    def __init__(self, stage: Stage, *, residual: int, rules: tuple[str, ...] = ("es",),
+                 first_generator: int = 0, max_pairs: int = 1):
         dense = stage.dense
-        self.stage, self.residual = stage, residual
+        self.stage, self.residual, self.rules = stage, residual, rules
         self.first_generator, self.max_pairs = first_generator, max_pairs
         self.master = Fixed(dense.weight.width + residual, 0)
         self.bias_master = Fixed(dense.bias.width + residual, 0)
-        tag = tag_layout(probes=True, seeds=True)
-        super().__init__({
-            "addr": In(address(dense.reuse_factor)), "en": In(1), "first": In(1),
-            "pass_tag": In(tag),
+        word, bias_word = address(dense.reuse_factor), address(stage.drain_words)
+        members = {
+            "addr": In(word), "en": In(1), "first": In(1),
             "data": Out(dense.lanes * dense.weight.width),
-            "bias_addr": In(address(stage.drain_words)), "bias_tag": In(tag),
-            "bias_data": Out(stage.drain_lanes * dense.bias.width),
-            "selected": In(1), "sigma": In(3),
-            "sweep": In(1), "sweep_done": Out(1), "accumulate": Out(1),
-            "pair": In(address(max_pairs)), "seed": In(BITS), "last_pair": In(1),
-            "coefficient": In(signed(COEFFICIENT_WIDTH)), "clipped": Out(1),
+            "bias_addr": In(bias_word), "bias_data": Out(stage.drain_lanes * dense.bias.width),
+            "clipped": Out(2),
             "window_en": In(1), "window_word": In(16), "window_lane": In(12),
             "window_data": Out(signed(max(self.master.width, self.bias_master.width))),
-        })
+        }
+        if "es" in rules:
+            tag = tag_layout(probes=True, seeds=True)
+            members |= {
+                "pass_tag": In(tag), "bias_tag": In(tag), "selected": In(1), "sigma": In(3),
+                "sweep": In(1), "sweep_done": Out(1), "accumulate": Out(1),
+                "pair": In(address(max_pairs)), "seed": In(BITS), "last_pair": In(1),
+                "coefficient": In(signed(COEFFICIENT_WIDTH)),
+            }
+        if "np" in rules:
+            if min(self.master.width, self.bias_master.width) < EDGE_BITS:
+                raise ValueError(f"{dense.name}: masters of {self.master.width} and "
+                                 f"{self.bias_master.width} bits; node probes need {EDGE_BITS}, "
+                                 "so more residual bits")
+            members |= {
+                "accepted": In(1), "started": In(1), "next_addr": In(word), "update": In(1),
+                "x": In(dense.inputs_per_word * stage.source.width),
+                "fired_in": In(1), "negative_in": In(1), "shift": In(1), "loaded": In(1),
+                "w_word": In(bias_word), "w_lane": In(address(stage.drain_lanes)),
+                "ready": Out(1), "spent": Out(1), "restart": In(1),
+                "bias_update": In(1), "bias_last": In(1),
+            }
+        super().__init__(members)
 
     def sweep_cycles(self, pairs: int) -> int:
         """Cycles from the one after ``sweep`` to ``sweep_done``, both counted."""
@@ -90,7 +122,6 @@ class WeightMemory(wiring.Component):
         stage, dense, residual = self.stage, self.stage.dense, self.residual
         words, lanes, drain_words = dense.reuse_factor, dense.lanes, stage.drain_words
         master, bias_master = self.master, self.bias_master
-
         m.submodules.weights = weights = memory.Memory(
             shape=unsigned(lanes * master.width), depth=max(words, 2), init=pack_words(
                 to_master(dense.words(dense.weight_codes), residual), master.width))
@@ -100,65 +131,102 @@ class WeightMemory(wiring.Component):
                 stage.drain_lanes, drain_words).T, bias_master.width))
         read, write = weights.read_port(), weights.write_port()
         bias_read, bias_write = biases.read_port(), biases.write_port()
-        m.submodules.noise = noise = NoiseGenerator(
-            lanes, first_generator=self.first_generator, slots=self.max_pairs)
 
-        # SWEEP: ACCUMULATE V for a word over all pairs, commit it two cycles later; the bias word
-        # comes last, and its V is committed in the small words of the bias memory.
-        word = Signal(range(words + 1))
-        bias_word = word == words
-        drain = Signal(address(drain_words))
-        bias_commit = Signal()
-        with m.FSM():
-            with m.State("READ"):
-                m.d.sync += [word.eq(0), drain.eq(0)]
-                with m.If(self.sweep):
-                    m.next = "ACCUMULATE"
-            with m.State("ACCUMULATE"):
-                m.d.comb += self.accumulate.eq(1)
-                with m.If(self.last_pair):
-                    m.d.sync += word.eq(word + 1)
-                    with m.If(bias_word):
-                        m.next = "BIAS_WAIT"
-            with m.State("BIAS_WAIT"):
-                m.next = "BIAS_COMMIT"
-            with m.State("BIAS_COMMIT"):
-                m.d.comb += bias_commit.eq(1)
-                m.d.sync += drain.eq(drain + 1)
-                with m.If(drain == drain_words - 1):
-                    m.next = "LAST_WRITE"
-            with m.State("LAST_WRITE"):
-                m.d.comb += self.sweep_done.eq(1)
-                m.next = "READ"
-
-        # Noise word k of a pass, and of a replay, is k + 1 steps from the seed; the bias word's
-        # noise is the start state itself.
         m.d.comb += [
-            noise.en.eq(self.en | self.accumulate),
-            noise.slot.eq(Mux(self.accumulate, self.pair, 0)),
-            noise.seed.eq(Mux(self.accumulate, self.seed, self.pass_tag.seed)),
-            noise.load.eq(Mux(self.accumulate, (word == 0) | bias_word, self.first)),
-            noise.step.eq(~self.accumulate | ~bias_word),
+            read.addr.eq(Mux(self.en, self.addr, self.window_word)),
+            bias_read.addr.eq(Mux(self.window_en, self.window_word - words, self.bias_addr)),
+        ]
+        codes = [read.data.word_select(lane, master.width).as_signed() for lane in range(lanes)]
+        bias_codes = [bias_read.data.word_select(c, bias_master.width).as_signed()
+                      for c in range(stage.drain_lanes)]
+        served, bias_served = codes, bias_codes
+        if "np" in self.rules:
+            served, bias_served = self._fused(m, codes, bias_codes, write, bias_write)
+        served = [code[residual:].as_signed() for code in served]
+        bias_served = [code[residual:].as_signed() for code in bias_served]
+        if "es" in self.rules:
+            served, bias_served = self._swept(m, served, bias_served, read, write, bias_read,
+                                              bias_write)
+        m.d.sync += [
+            *[self.data.word_select(lane, dense.weight.width).eq(code)
+              for lane, code in enumerate(served)],
+            *[self.bias_data.word_select(c, dense.bias.width).eq(code)
+              for c, code in enumerate(bias_served)],
         ]
 
-        adding, first_pair, last_pair, is_bias = Signal(), Signal(), Signal(), Signal()
-        coefficient = Signal.like(self.coefficient)
-        sweep_word, commit_word = Signal(range(words + 1)), Signal(address(words))
-        commit = Signal()
+        # Read-back: one master, sign-extended; only the bits of the index that lanes need count.
+        def selected(masters):
+            return Array(masters)[self.window_lane[:address(len(masters)).width]]
+
+        m.d.comb += self.window_data.eq(
+            Mux(self.window_word < words, selected(codes), selected(bias_codes)))
+        return m
+
+    def _fused(self, m, codes, bias_codes, write, bias_write):
+        """Masters after the update of this pass; they are written back a cycle later."""
+        stage, dense = self.stage, self.stage.dense
+        m.submodules.fused = fused = FusedUpdate(stage, residual=self.residual)
+        for name in ("accepted", "started", "next_addr", "addr", "x", "shift", "fired_in",
+                     "negative_in", "loaded", "w_word", "w_lane", "bias_addr", "bias_last",
+                     "restart"):
+            m.d.comb += getattr(fused, name).eq(getattr(self, name))
+        m.d.comb += [fused.en.eq(self.en & self.update), self.ready.eq(fused.ready),
+                     self.spent.eq(fused.spent)]
+
+        held = []
+
+        def moved(code, step, fired, negative, enabled):
+            """M - c * u; the guard looks at the upper bits, so that the sum needs no clip."""
+            top, stop, go = code[-EDGE_BITS:], Signal(), Signal()
+            up = negative ^ step[-1]
+            m.d.comb += stop.eq(Mux(up, ~top[-1] & top[:-1].all(), top[-1] & ~top[:-1].any()))
+            held.append(enabled & fired & stop)
+            # Conditional negation folds into the adder: -u = ~u + 1.
+            term, out = Signal(signed(len(step))), Signal(signed(len(code)))
+            m.d.comb += [
+                go.eq(enabled & fired & ~stop),
+                term.eq(Mux(negative, step, ~step)),
+                out.eq(code + Mux(go, term, 0) + (go & ~negative)),
+            ]
+            return out
+
+        en, per_word = Signal(), dense.inputs_per_word
+        m.d.sync += en.eq(fused.en)
+        weights = [moved(code, fused.step[lane % per_word], fused.fired[lane // per_word],
+                         fused.negative[lane // per_word], en) for lane, code in enumerate(codes)]
+        bias_en = Signal()
+        m.d.sync += bias_en.eq(self.bias_update)
+        full_step = Const(step_of(stage, self.residual).largest, signed(fused.model.width))
+        weights_held, held = held, []
+        biases = [moved(code, full_step, fused.bias_fired[c], fused.bias_negative[c], bias_en)
+                  for c, code in enumerate(bias_codes)]
+
+        late, late_en = Signal.like(self.addr), Signal()
+        bias_late, bias_late_en = Signal.like(self.bias_addr), Signal()
+        addr, bias_addr = Signal.like(self.addr), Signal.like(self.bias_addr)
+        kept, bias_kept = Signal.like(write.data), Signal.like(bias_write.data)
         m.d.sync += [
-            adding.eq(self.accumulate), first_pair.eq(self.pair == 0),
-            coefficient.eq(self.coefficient), last_pair.eq(self.last_pair),
-            sweep_word.eq(word), is_bias.eq(bias_word),
-            commit.eq(adding & last_pair & ~is_bias), commit_word.eq(sweep_word),
+            addr.eq(self.addr), late.eq(addr), late_en.eq(en), kept.eq(Cat(weights)),
+            bias_addr.eq(self.bias_addr), bias_late.eq(bias_addr), bias_late_en.eq(bias_en),
+            bias_kept.eq(Cat(biases)),
         ]
-        v_shape = signed(COEFFICIENT_WIDTH + (self.max_pairs - 1).bit_length())
-        v = [Signal(v_shape, name=f"v{lane}") for lane in range(lanes)]
-        with m.If(adding):
-            for lane in range(lanes):
-                # Conditional negation folds into the adder: -c = ~c + 1.
-                sign = noise.bits[lane]
-                term = Mux(sign, ~coefficient, coefficient)
-                m.d.sync += v[lane].eq(Mux(first_pair, 0, v[lane]) + term + sign)
+        m.d.comb += [
+            write.addr.eq(late), write.data.eq(kept), write.en.eq(late_en),
+            bias_write.addr.eq(bias_late), bias_write.data.eq(bias_kept),
+            bias_write.en.eq(bias_late_en),
+            self.clipped.eq(Cat(Cat(weights_held).any(), Cat(held).any())),
+        ]
+        return weights, biases
+
+    def _swept(self, m, codes, bias_codes, read, write, bias_read, bias_write):
+        """Deployed codes with a probe's noise; the sweep's commits."""
+        stage, dense = self.stage, self.stage.dense
+        m.submodules.update = update = UpdateSweep(
+            stage, first_generator=self.first_generator, max_pairs=self.max_pairs)
+        for name in ("en", "first", "sweep", "pair", "seed", "last_pair", "coefficient"):
+            m.d.comb += getattr(update, name).eq(getattr(self, name))
+        m.d.comb += [update.pass_seed.eq(self.pass_tag.seed),
+                     self.sweep_done.eq(update.sweep_done), self.accumulate.eq(update.accumulate)]
 
         def commit_lanes(data, new, changes, fmt):
             """Write clip(M - V) of every lane to `new`; return whether a lane was clipped."""
@@ -170,63 +238,46 @@ class WeightMemory(wiring.Component):
                 m.d.comb += new.word_select(lane, fmt.width).eq(saturate(m, raw, fmt))
             return Cat(clips).any()
 
-        m.d.comb += [
-            read.addr.eq(Mux(self.en, self.addr, Mux(adding, sweep_word, self.window_word))),
-            write.addr.eq(commit_word),
-            write.en.eq(commit),
-        ]
-        weight_clips = commit_lanes(read.data, write.data, v, master)
-
-        drain_late, bias_write_en = Signal(address(drain_words)), Signal()
-        m.d.sync += [drain_late.eq(drain), bias_write_en.eq(bias_commit)]
-        m.d.comb += [
-            bias_read.addr.eq(Mux(bias_commit, drain, Mux(
-                self.window_en, self.window_word - words, self.bias_addr))),
-            bias_write.addr.eq(drain_late),
-            bias_write.en.eq(bias_write_en),
-        ]
-        bias_v = [Array(v[c * drain_words:(c + 1) * drain_words])[drain_late]
+        new, bias_new = Signal.like(write.data), Signal.like(bias_write.data)
+        v, words = list(update.v), stage.drain_words
+        bias_v = [Array(v[c * words:(c + 1) * words])[update.bias_commit_word]
                   for c in range(stage.drain_lanes)]
-        bias_clips = commit_lanes(bias_read.data, bias_write.data, bias_v, bias_master)
-        m.d.comb += self.clipped.eq(commit & weight_clips | bias_write_en & bias_clips)
+        weight_clips = commit_lanes(read.data, new, v, self.master)
+        bias_clips = commit_lanes(bias_read.data, bias_new, bias_v, self.bias_master)
+        # While a sweep runs, no pass reads this memory.
+        with m.If(update.adding):
+            m.d.comb += read.addr.eq(update.word)
+        with m.If(update.bias_read):
+            m.d.comb += bias_read.addr.eq(update.bias_word)
+        with m.If(update.commit):
+            m.d.comb += [write.addr.eq(update.commit_word), write.data.eq(new), write.en.eq(1),
+                         self.clipped.eq(weight_clips)]
+        with m.If(update.bias_commit):
+            m.d.comb += [bias_write.addr.eq(update.bias_commit_word), bias_write.data.eq(bias_new),
+                         bias_write.en.eq(1), self.clipped.eq(bias_clips << 1)]
 
         # READ: noise on the way out. Flags are registered beside the memory's address.
-        plus, minus, negative = Signal(signed(9)), Signal(signed(9)), Signal()
-        with m.If(self.pass_tag.probe & self.selected):
-            m.d.sync += [plus.eq(1 << self.sigma), minus.eq(-(1 << self.sigma))]
-        with m.Else():
-            m.d.sync += [plus.eq(0), minus.eq(0)]
+        def amplitudes(tag, name):
+            plus, minus = (Signal(signed(9), name=f"{name}_{s}") for s in ("plus", "minus"))
+            with m.If(tag.probe & self.selected):
+                m.d.sync += [plus.eq(1 << self.sigma), minus.eq(-(1 << self.sigma))]
+            with m.Else():
+                m.d.sync += [plus.eq(0), minus.eq(0)]
+            return plus, minus
+
+        plus, minus = amplitudes(self.pass_tag, "weight")
+        negative = Signal()
         m.d.sync += negative.eq(self.pass_tag.negative)
-        for lane in range(lanes):
-            code = read.data.word_select(lane, master.width)[residual:].as_signed()
-            change = Mux(noise.bits[lane] ^ negative, minus, plus)
-            m.d.sync += self.data.word_select(lane, dense.weight.width).eq(
-                saturate(m, code + change, dense.weight))
+        noisy = [saturate(m, code + Mux(bit ^ negative, minus, plus), dense.weight)
+                 for code, bit in zip(codes, update.bits, strict=True)]
 
         starts = Cat(start_state(self.bias_tag.seed, self.first_generator + g)
-                     for g in range(generators(lanes)))
-        bias_plus, bias_minus = Signal(signed(9)), Signal(signed(9))
-        with m.If(self.bias_tag.probe & self.selected):
-            m.d.sync += [bias_plus.eq(1 << self.sigma), bias_minus.eq(-(1 << self.sigma))]
-        with m.Else():
-            m.d.sync += [bias_plus.eq(0), bias_minus.eq(0)]
-        for c in range(stage.drain_lanes):
-            chain = Array(starts[c * drain_words:(c + 1) * drain_words])
+                     for g in range(generators(dense.lanes)))
+        plus, minus = amplitudes(self.bias_tag, "bias")
+        bias_noisy = []
+        for c, code in enumerate(bias_codes):
+            chain = Array(starts[c * words:(c + 1) * words])
             sign = Signal(name=f"bias_sign{c}")
             m.d.sync += sign.eq(chain[self.bias_addr] ^ self.bias_tag.negative)
-            code = bias_read.data.word_select(c, bias_master.width)[residual:].as_signed()
-            m.d.sync += self.bias_data.word_select(c, dense.bias.width).eq(
-                saturate(m, code + Mux(sign, bias_minus, bias_plus), dense.bias))
-
-        # Read-back: one master, sign-extended.
-        def selected(data, count, width):
-            """Lane `window_lane` of a word; only the bits of the index that lanes need count."""
-            masters = Array(data.word_select(i, width).as_signed() for i in range(count))
-            return masters[self.window_lane[:address(count).width]]
-
-        m.d.comb += self.window_data.eq(Mux(
-            self.window_word < words,
-            selected(read.data, lanes, master.width),
-            selected(bias_read.data, stage.drain_lanes, bias_master.width)))
-
-        return m
+            bias_noisy.append(saturate(m, code + Mux(sign, minus, plus), dense.bias))
+        return noisy, bias_noisy

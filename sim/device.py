@@ -7,7 +7,8 @@ import numpy as np
 
 from firmware_models.formats import Fixed
 from firmware_models.learner import Settings
-from firmware_models.registers import JOURNAL_SPACE
+from firmware_models.registers import ERROR_SPACE, JOURNAL_SPACE
+from firmware_models.rules.node_probe import MAX_PROBES
 from firmware_models.sample_packets import (
     LEARN,
     BeatLayout,
@@ -68,7 +69,7 @@ class Device:
         self.layout = BeatLayout(**self.manifest["input"])
         self.registers = {r["name"]: r for r in self.manifest["registers"]}
         self.in_cycles = self.out_cycles = np.zeros(0, np.int64)
-        self._seed, self._jobs, self._unlearned = seed, 0, 0
+        self._seed, self._jobs = seed, 0
         library = build(path.parent / self.manifest["verilog"], self.manifest["top"],
                         Path(build_dir) if build_dir else path.parent / "verilated",
                         waves=bool(waves))
@@ -98,7 +99,6 @@ class Device:
     def reset(self) -> None:
         """Two cycles of `rst`: registers and counters start over, weights stay."""
         self.core.reset()
-        self._unlearned = 0
 
     # Samples
 
@@ -201,7 +201,8 @@ class Device:
     def _patience(self, idle, stall) -> int:
         """Cycles without a transfer that no working core needs, pauses included."""
         words = sum(s["reuse_factor"] + s["drain_words"] + s["n_out"] for s in self.stages)
-        passes = 2 * self.manifest.get("max_pairs", 0) + 2
+        probed = sum(stage["trainable"] for stage in self.stages)
+        passes = 2 + max(2 * self.manifest["max_pairs"], MAX_PROBES * probed)
         return int((1000 + 4 * passes * words) / (1 - max(idle, stall)))
 
     def _raise(self, fault, patience):
@@ -237,9 +238,6 @@ class Device:
         response = self.core.write(register["offset"], word)
         if response:
             raise SimulationError(f"writing {name}: {RESPONSES[response]}")
-        if name == "seed":
-            self._settle()
-            self._unlearned = self._probe_passes()
 
     def _register(self, name: str) -> dict:
         if name not in self.registers:
@@ -267,20 +265,32 @@ class Device:
         """
         self._must_learn()
         trainable = [i for i, stage in enumerate(self.stages) if stage["trainable"]]
-        if settings.pairs > self.manifest["max_pairs"]:
+        if settings.rule == "es" and settings.pairs > self.manifest["max_pairs"]:
             raise ValueError(f"{settings.pairs} pairs; this core was built for at most "
                              f"{self.manifest['max_pairs']}")
         if not set(settings.layers) <= set(trainable):
             raise ValueError(f"layers {settings.layers} are not all trainable: this core trains "
                              f"{tuple(trainable)}")
+        if settings.rule not in self.manifest["rules"]:
+            raise ValueError(f"this core learns by {', '.join(self.manifest['rules'])}, not by "
+                             f"{settings.rule}")
         self._settle()
-        self.write("rule", fitness=("sign", "rank").index(settings.fitness))
-        self.write("layers", value=sum(1 << layer for layer in settings.layers))
-        self.write("pairs", value=settings.pairs)
-        self.write("batch", value=settings.batch)
-        self.write("sigma", value=settings.sigma_log2)
-        self.write("rate", lr_shift=settings.lr_shift, lr_decay=settings.lr_decay)
-        self.write("seed", value=settings.seed)
+        values = {
+            "rule": {"fitness": ("sign", "rank").index(settings.fitness), "turn": int(settings.turn),
+                     "np": int(settings.rule == "np")},
+            "layers": {"value": sum(1 << layer for layer in settings.layers)},
+            "pairs": {"value": settings.pairs}, "batch": {"value": settings.batch},
+            "sigma": {"value": settings.sigma_log2},
+            "rate": {"lr_shift": settings.lr_shift, "head_shift": settings.head_shift,
+                     "lr_decay": settings.lr_decay},
+            "probes": {"value": settings.probes}, "skip": {"value": settings.skip},
+            "seed": {"value": settings.seed},
+        }
+        for name, fields in values.items():
+            if name in self.registers:
+                known = {f["name"] for f in self.registers[name]["fields"]}
+                self.write(name, **{key: v for key, v in fields.items() if key in known})
+        self._settle()
 
     def state(self) -> dict:
         """All state under the names of :class:`firmware_models.learner.State`.
@@ -290,18 +300,31 @@ class Device:
         self._must_learn()
         self._settle()
         state = {name: self.read(name) for name in COUNTERS}
-        progress = self.read("progress")
-        state |= {"batch_index": progress["batch_index"], "decays": progress["decays"],
-                  "decay_count": progress["decay_count"], "seed": self.read("next_seed"),
-                  "weights": {}, "biases": {}}
+        progress = self._all("progress")
+        state |= {"batch_index": progress.get("batch_index", 0), "decays": progress["decays"],
+                  "decay_count": progress["decay_count"], "weights": {}, "biases": {}}
         for index, stage in enumerate(self.stages):
             if stage["trainable"]:
                 state["weights"][index], state["biases"][index] = self._masters(index, stage)
-        pairs = self.read("pairs") if self._probe_passes() != self._unlearned else 0
+        nodes = sum(stage["n_out"] for stage in self.stages if stage["trainable"])
+        state["errors"] = self._window(ERROR_SPACE, 0, nodes, 1)[:, 0].astype(np.int64) \
+            if "np" in self.manifest["rules"] else np.zeros(nodes, np.int64)
+        pairs, state["seed"] = 0, self.read("seed")
+        if "es" in self.manifest["rules"]:
+            state["seed"] = self.read("next_seed")
+            pairs = self.read("pairs") if self._drew_population() else 0
         journal = self._window(JOURNAL_SPACE, 0, pairs, 2)
         state["seeds"] = journal[:, 0].view(np.uint32).astype(np.int64)
         state["deltas"] = journal[:, 1].astype(np.int64)
         return state
+
+    def _all(self, name: str) -> dict:
+        """Every field of a register."""
+        return {f["name"]: self.read(name, f["name"]) for f in self._register(name)["fields"]}
+
+    def _drew_population(self) -> bool:
+        """Whether the journal holds pairs of the population that the seed started."""
+        return self.read("next_seed") != (self.read("seed") or 1)
 
     def _masters(self, index: int, stage: dict) -> tuple[np.ndarray, np.ndarray]:
         """Masters [n_out, n_in] and [n_out] of a stage.
@@ -323,9 +346,6 @@ class Device:
         data = self.core.window(self.registers["window"]["offset"],
                                 self.registers["window_data"]["offset"], points)
         return data.view(np.int32).reshape(words, lanes)
-
-    def _probe_passes(self) -> int:
-        return (self.read("passes") - self.read("samples")) % 2 ** 32
 
     def _settle(self) -> None:
         """Wait until no sample is being learned from and every loss is counted."""

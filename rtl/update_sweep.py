@@ -1,0 +1,125 @@
+"""The weight-update buffer: replays a population's seeds and sums up each weight's change."""
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from firmware_models.network import Stage
+from firmware_models.noise import BITS
+from firmware_models.rules.es import COEFFICIENT_WIDTH
+
+from .noise import NoiseGenerator
+from .shapes import address
+
+__all__ = ["UpdateSweep"]
+
+
+class UpdateSweep(wiring.Component):
+    """V = sum over pairs of c_i z_i, word by word, then the biases
+
+    One V per lane: it holds the sum for one memory word while the pairs' seeds are replayed, so
+    nothing the size of the layer is ever stored. The noise generator also serves the passes.
+
+    Latency: see :meth:`WeightMemory.sweep_cycles`. Throughput: a word per `pairs` cycles.
+
+    Bit-exact with :mod:`firmware_models.noise` and :class:`firmware_models.learner.Learner`.
+
+    Source: AbdulQader et al. 2021, arXiv 2103.14007 (seed replay).
+
+    Parameters
+    ----------
+    stage : Stage
+    first_generator, max_pairs : int
+
+    Members
+    -------
+    en, first : ``In(1)``; pass_seed : ``In(32)``; bits : ``Out(lanes)``
+        A pass reads a word, its first; noise of that word, 1 cycle later.
+    sweep : ``In(1)``; sweep_done : ``Out(1)``
+        Start, end (pulses).
+    accumulate : ``Out(1)``; pair, seed, coefficient, last_pair : ``In``
+        Taken in cycles with ``accumulate``.
+    adding : ``Out(1)``; word : ``Out``
+        The weight word that will be committed 1 cycle after its last pair was added.
+    commit : ``Out(1)``; commit_word : ``Out``; v : ``Out``, one per lane
+        Subtract ``v`` from this word, which was read in the cycle before.
+    bias_read, bias_commit : ``Out(1)``; bias_word, bias_commit_word : ``Out``
+        Bias word to read; bias word to subtract from, one cycle later.
+    """
+
+    def __init__(self, stage: Stage, *, first_generator: int, max_pairs: int):
+        self.stage = stage
+        self.first_generator, self.max_pairs = first_generator, max_pairs
+        word, bias = address(stage.dense.reuse_factor), address(stage.drain_words)
+        v = signed(COEFFICIENT_WIDTH + (max_pairs - 1).bit_length())
+        super().__init__({
+            "en": In(1), "first": In(1), "pass_seed": In(BITS), "bits": Out(stage.dense.lanes),
+            "sweep": In(1), "sweep_done": Out(1), "accumulate": Out(1),
+            "pair": In(address(max_pairs)), "seed": In(BITS), "last_pair": In(1),
+            "coefficient": In(signed(COEFFICIENT_WIDTH)),
+            "adding": Out(1), "word": Out(range(stage.dense.reuse_factor + 1)),
+            "commit": Out(1), "commit_word": Out(word), "v": Out(v).array(stage.dense.lanes),
+            "bias_read": Out(1), "bias_word": Out(bias), "bias_commit": Out(1),
+            "bias_commit_word": Out(bias),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+
+        words, lanes = self.stage.dense.reuse_factor, self.stage.dense.lanes
+        m.submodules.noise = noise = NoiseGenerator(
+            lanes, first_generator=self.first_generator, slots=self.max_pairs)
+
+        # ACCUMULATE V for a word over all pairs, commit it two cycles later; the bias word comes
+        # last, and its V is committed in the small words of the bias memory.
+        word = Signal(range(words + 1))
+        is_bias = word == words
+        with m.FSM():
+            with m.State("READ"):
+                m.d.sync += [word.eq(0), self.bias_word.eq(0)]
+                with m.If(self.sweep):
+                    m.next = "ACCUMULATE"
+            with m.State("ACCUMULATE"):
+                m.d.comb += self.accumulate.eq(1)
+                with m.If(self.last_pair):
+                    m.d.sync += word.eq(word + 1)
+                    with m.If(is_bias):
+                        m.next = "BIAS_WAIT"
+            with m.State("BIAS_WAIT"):
+                m.next = "BIAS_COMMIT"
+            with m.State("BIAS_COMMIT"):
+                m.d.comb += self.bias_read.eq(1)
+                m.d.sync += self.bias_word.eq(self.bias_word + 1)
+                with m.If(self.bias_word == self.stage.drain_words - 1):
+                    m.next = "LAST_WRITE"
+            with m.State("LAST_WRITE"):
+                m.d.comb += self.sweep_done.eq(1)
+                m.next = "READ"
+
+        # Noise word k of a pass, and of a replay, is k + 1 steps from the seed; the bias word's
+        # noise is the start state itself.
+        m.d.comb += [
+            noise.en.eq(self.en | self.accumulate),
+            noise.slot.eq(Mux(self.accumulate, self.pair, 0)),
+            noise.seed.eq(Mux(self.accumulate, self.seed, self.pass_seed)),
+            noise.load.eq(Mux(self.accumulate, (word == 0) | is_bias, self.first)),
+            noise.step.eq(~self.accumulate | ~is_bias),
+            self.bits.eq(noise.bits),
+        ]
+
+        first_pair, last_pair, was_bias = Signal(), Signal(), Signal()
+        coefficient = Signal.like(self.coefficient)
+        m.d.sync += [
+            self.adding.eq(self.accumulate), first_pair.eq(self.pair == 0),
+            coefficient.eq(self.coefficient), last_pair.eq(self.last_pair),
+            self.word.eq(word), was_bias.eq(is_bias),
+            self.commit.eq(self.adding & last_pair & ~was_bias), self.commit_word.eq(self.word),
+            self.bias_commit.eq(self.bias_read), self.bias_commit_word.eq(self.bias_word),
+        ]
+        with m.If(self.adding):
+            for lane in range(lanes):
+                # Conditional negation folds into the adder: -c = ~c + 1.
+                sign = noise.bits[lane]
+                term = Mux(sign, ~coefficient, coefficient)
+                m.d.sync += self.v[lane].eq(Mux(first_pair, 0, self.v[lane]) + term + sign)
+
+        return m
