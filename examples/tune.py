@@ -42,7 +42,7 @@ def evaluate(network, rule: str, options: dict, disturbance: str, forwards: int,
     settings = settings_for(rule, network.trainable, **options, seed=seed)
     run = Recovery(example=network.name, rule=rule, disturbance=disturbance, settings=settings,
                    forwards=forwards)
-    x_val, y_val = dataset.validation()
+    x_val, y_val = dataset.field_validation()
     x_val = data.disturb(x_val, disturbance, 2_000_000).astype(np.int64)
     x, y = stream(dataset, disturbance, run.samples, seed)
     learner = Learner(network, settings)

@@ -62,8 +62,8 @@ class Recovery:
 
 
 def stream(dataset: data.Dataset, disturbance: str, samples: int, seed: int):
-    """`samples` disturbed training samples in random order; reshuffled when the set is used up."""
-    x, y = dataset.training()
+    """`samples` disturbed field samples in random order; reshuffled when the set is used up."""
+    x, y = dataset.field()
     rng = np.random.default_rng(seed)
     rounds = -(-samples // len(x))
     order = np.concatenate([rng.permutation(len(x)) for _ in range(rounds)])[:samples]
