@@ -4,7 +4,8 @@ Keras 3 on jax, both in the optional extra `train`. Two phases: a float network 
 the binary point of each tensor is chosen; then the same network with its weights, biases and
 activations rounded to their formats in the forward pass, the gradient passing through the rounding
 (straight-through estimator). The epoch that is best on the validation split is kept; test data are
-looked at once, at the end.
+looked at once, at the end. Where classes are far from equally frequent, samples weigh in the loss
+by the inverse of their class's frequency, and validation counts each class alike.
 
 Logits are base 2: 2**logit is proportional to the probability of a class, as the loss unit of the
 core expects. So the loss multiplies them by ln 2 before an ordinary softmax.
@@ -21,14 +22,21 @@ from firmware_models.network import Dense, Network, Relu
 from hwgen import checkpoint, data, example
 from hwgen.frontend.layer_list import DenseSpec, NetworkSpec, ReluSpec
 
-HIDDEN = (32, 16)
+# Twice as many neurons gain 1.4 points of validation accuracy for fashion, 0.5 for speech.
+HIDDEN = {"digits": (32, 16), "mnist": (32, 16), "fashion": (32, 16), "speech": (32, 16),
+          "ecg": (32, 16)}
+BALANCED = {"ecg"}                                      # weigh classes as the text above says
 INPUT = Fixed(8, 8, signed=False)                       # a pixel byte is the code of value / 256
 LOGIT = Fixed(16, 8, rounding="RND", overflow="SAT")
-# Epochs float, epochs quantized, batch, seed. MNIST's seed is the best of 1, 2, 3 on the validation
-# split (97.42, 97.12 and 97.46 %).
+# Epochs float, epochs quantized, batch, seed. The seed is the best of 1, 2, 3 on the validation
+# split: mnist 97.42, 97.12, 97.46 %; fashion 88.20, 88.42, 88.86 %; speech 98.0, 98.0, 97.0 %; ecg,
+# mean of the classes, 96.9, 95.3, 96.5 %.
 SETTINGS = {
     "digits": (120, 80, 32, 1),
     "mnist": (30, 40, 128, 3),
+    "fashion": (30, 40, 128, 3),
+    "speech": (60, 60, 32, 1),
+    "ecg": (40, 40, 64, 1),
 }
 
 
@@ -57,12 +65,12 @@ def train(dataset: data.Dataset, epochs, batch: int, rate: float, seed: int) -> 
     os.environ.setdefault("KERAS_BACKEND", "jax")
     import keras
     keras.utils.set_random_seed(seed)
-    sizes = [dataset.x_train.shape[1], *HIDDEN, dataset.n_classes]
+    sizes = [dataset.x_train.shape[1], *HIDDEN[dataset.name], dataset.n_classes]
 
     model = build(sizes, None)
     fit(model, dataset, epochs[0], batch, rate)
-    print(f"float: validation {accuracy(model, *dataset.validation()):.4f}, "
-          f"test {accuracy(model, dataset.x_test, dataset.y_test):.4f}")
+    x, y = dataset.validation()
+    print(f"float: validation {scores(predict(model, x), y)}")
 
     formats = choose_formats(model, dataset.training()[0][:5000])
     quantized = build(sizes, formats)
@@ -71,11 +79,14 @@ def train(dataset: data.Dataset, epochs, batch: int, rate: float, seed: int) -> 
 
     spec = integers(dataset.name, quantized, formats)
     golden = network(spec)
-    for split, (x, y) in {"validation": dataset.validation(),
-                          "test": (dataset.x_test, dataset.y_test),
-                          "test, noise:0.3": (data.disturb(dataset.x_test, "noise:0.3", 1),
-                                              dataset.y_test)}.items():
-        print(f"quantized: {split} {(forward(golden, x).argmax(1) == y).mean():.4f}")
+    disturbance = example.EXPERIMENTS[dataset.name]["disturb"]
+    images = dataset.x_known is None
+    for split, (x, y) in {
+            "validation": dataset.validation(),
+            "test" if images else "test of known people": dataset.known(),
+            f"test, {disturbance}" if images else "test of unseen people":
+            (data.disturb(dataset.x_test, disturbance, 1), dataset.y_test)}.items():
+        print(f"quantized: {split} {scores(forward(golden, x).argmax(1), y)}")
     return spec
 
 
@@ -118,14 +129,17 @@ def fit(model, dataset: data.Dataset, epochs: int, batch: int, rate: float) -> N
     """Adam with a cosine schedule; keeps the weights of the epoch with the best validation."""
     import keras
     cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    x, y = dataset.training()
+    (x, y), (x_held, y_held) = dataset.training(), dataset.validation()
+    balanced = dataset.name in BALANCED
+    weights = dict(enumerate(len(y) / dataset.n_classes / np.bincount(y))) if balanced else None
     schedule = keras.optimizers.schedules.CosineDecay(rate, epochs * math.ceil(len(x) / batch))
     model.compile(keras.optimizers.AdamW(schedule, weight_decay=1e-3),
                   loss=lambda y, logits: cross_entropy(y, logits * math.log(2)))
     best, kept = -1.0, None
     for epoch in range(epochs):
-        model.fit(x / 256.0, y, batch_size=batch, verbose=0)
-        score = accuracy(model, *dataset.validation())
+        model.fit(x / 256.0, y, batch_size=batch, verbose=0, class_weight=weights)
+        plain, macro = accuracies(predict(model, x_held), y_held)
+        score = macro if balanced else plain
         print(f"  epoch {epoch + 1}/{epochs}: validation {score:.4f}", end="\r", flush=True)
         if score >= best:
             best, kept = score, model.get_weights()
@@ -133,8 +147,19 @@ def fit(model, dataset: data.Dataset, epochs: int, batch: int, rate: float) -> N
     model.set_weights(kept)
 
 
-def accuracy(model, x, y) -> float:
-    return float((model.predict(x / 256.0, verbose=0, batch_size=1000).argmax(1) == y).mean())
+def predict(model, x) -> np.ndarray:
+    return model.predict(x / 256.0, verbose=0, batch_size=1000).argmax(1)
+
+
+def accuracies(predicted, y) -> tuple[float, float]:
+    """Fraction of the samples classified as labelled: of all, and the mean over the classes."""
+    right = predicted == y
+    return float(right.mean()), float(np.mean([right[y == k].mean() for k in np.unique(y)]))
+
+
+def scores(predicted, y) -> str:
+    plain, macro = accuracies(predicted, y)
+    return f"{plain:.4f} ({macro:.4f} mean of classes)"
 
 
 def choose_formats(model, x) -> dict[tuple[str, str], Fixed]:

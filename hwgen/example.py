@@ -10,6 +10,10 @@ from .frontend import from_layers, lower
 EXPERIMENTS = {
     "digits": {"disturb": "rotate:30", "forwards": 120_000, "seeds": (1,)},
     "mnist": {"disturb": "noise:0.3", "forwards": 40_000, "seeds": (1, 2, 3)},
+    "fashion": {"disturb": "noise:0.3", "forwards": 40_000, "seeds": (1, 2, 3)},
+    # Recovery from people whom the network has not met.
+    "speech": {"disturb": "none", "forwards": 40_000, "seeds": (1, 2, 3)},
+    "ecg": {"disturb": "none", "forwards": 40_000, "seeds": (1, 2, 3)},
 }
 NAMES = tuple(EXPERIMENTS)
 
@@ -19,7 +23,8 @@ def prepare(name: str, folder: Path, train=None, reuse_factors=None):
 
     Parameters
     ----------
-    name : {"digits", "mnist"}
+    name : str
+        One of `NAMES`.
     folder : Path
         Where hls4ml writes its project: ``<folder>/hls4ml``.
     train : list of str, optional

@@ -2,13 +2,19 @@
 import numpy as np
 import pytest
 
+from firmware_models.dense import forward
 from firmware_models.formats import Fixed
-from hwgen import checkpoint, example
+from hwgen import checkpoint, data, example
 from hwgen.errors import HwgenError
+from hwgen.recover import TEST_NOISE_SEED
+from tests.test_data import load
 
 
 @pytest.mark.parametrize("name, sizes", [("digits", [64, 32, 16, 10]),
-                                         ("mnist", [784, 32, 16, 10])])
+                                         ("mnist", [784, 32, 16, 10]),
+                                         ("fashion", [784, 32, 16, 10]),
+                                         ("speech", [512, 32, 16, 10]),
+                                         ("ecg", [128, 32, 16, 2])])
 def test_structure(name, sizes):
     spec = checkpoint.load(name)
     assert [layer.n_in for layer in spec.dense] + [spec.dense[-1].n_out] == sizes
@@ -22,6 +28,17 @@ def test_structure(name, sizes):
         assert (np.abs(layer.weight_codes) > 100).mean() < 0.01
     for layer in spec.layers[1::2]:
         assert (layer.result.width, layer.result.signed) == (8, False)
+
+
+@pytest.mark.parametrize("name, known, before", [
+    ("fashion", 8775, 4376), ("speech", 179, 120), ("ecg", 1934, 551)])
+def test_right_answers(name, known, before, tmp_path):
+    """How many of the test split of what it knows are right, and of what it has to adapt to."""
+    dataset = load(name)
+    network, _ = example.prepare(name, tmp_path)
+    disturbed = data.disturb(dataset.x_test, example.EXPERIMENTS[name]["disturb"], TEST_NOISE_SEED)
+    for (x, y), right in ((dataset.known(), known), ((disturbed, dataset.y_test), before)):
+        assert (forward(network, x.astype(np.int64)).argmax(1) == y).sum() == right
 
 
 def test_size():
