@@ -50,7 +50,7 @@ docs: $(VENV)/.installed     ## what the documents take from the code and from d
 
 results: $(VENV)/.installed  ## run what the documents claim, then regenerate them
 	$(BIN)/python -m examples.tune -o docs/results/es_tuning.json
-	set -e; for name in digits mnist; do \
+	set -e; for name in digits mnist fashion speech ecg; do \
 		COLUMNS=100 $(HWGEN) demo --example $$name > docs/results/$$name.demo.txt; \
 		for what in recover.json recover.png report.json; do \
 			cp build/$$name/$$what docs/results/$$name.$$what; done; done
