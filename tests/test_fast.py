@@ -1,0 +1,138 @@
+"""The compiled learner is the plain one: predictions and all state, integer for integer."""
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from firmware_models.fast import FastLearner
+from firmware_models.formats import Fixed
+from firmware_models.learner import Learner, Settings, compare
+from firmware_models.network import Dense, Network, Relu
+from hwgen import example
+from hwgen.data import load
+from hwgen.recover import stream
+
+from .networks import samples, small_network
+from .random_networks import random_spec
+
+
+def lockstep(network, parts, residual=4, seed=1):
+    """Both learners through `parts` of (settings, samples), with learn bits mixed."""
+    learners = [kind(network, parts[0][0], residual) for kind in (Learner, FastLearner)]
+    plain, fast = learners
+    assert not compare(plain.state, vars(fast.state))
+    for n, (settings, count) in enumerate(parts):
+        if n:
+            for learner in learners:
+                learner.configure(settings)
+            assert not compare(plain.state, vars(fast.state))
+        x, y = samples(network, count, seed=seed + n)
+        learn = np.random.default_rng(seed + n).random(count) < 0.8
+        want = [plain.step(*one).argmax() for one in zip(x, y, learn, strict=True)]
+        assert fast.learn(x, y, learn).tolist() == want
+        assert not compare(plain.state, vars(fast.state))
+    np.testing.assert_array_equal(fast.predict(x), plain.predict(x))
+    assert fast.deployed_network().digest() == plain.deployed_network().digest()
+    return plain.state
+
+
+def random_settings(rng, network) -> Settings:
+    """Rates are high, so that a few dozen samples move weights."""
+    trainable = network.trainable
+    layers = rng.choice(trainable, rng.integers(0, len(trainable) + 1), replace=False)
+    return Settings(
+        layers=tuple(layers.tolist()), sigma_log2=int(rng.integers(0, 8)),
+        lr_shift=int(rng.integers(3, 9)), head_shift=int(rng.integers(3, 9)),
+        lr_decay=int(rng.choice([0, 1, 7])), seed=int(rng.integers(1, 1 << 32)),
+        probes=int(rng.choice([0, 1, 8, 32])), turn=bool(rng.integers(2)),
+        skip=int(rng.choice([0, 0, 300])))
+
+
+def random_network(rng, residual: int) -> Network:
+    """Formats that nobody would think of, accumulators that drop bits and wrap among them."""
+    while True:
+        spec, layers = random_spec(rng), []
+        source = spec.input
+        for layer in spec.layers:
+            if hasattr(layer, "n_in"):
+                wide = Fixed(source.width + layer.weight.width + 6,
+                             source.frac + layer.weight.frac)
+                layers.append(Dense(
+                    **vars(layer) | {"accum": layer.accum or wide}, n_in=layer.n_in,
+                    n_out=layer.n_out,
+                    trainable=bool(rng.integers(3)) and source.width >= residual - 2
+                    and min(layer.weight.width, layer.bias.width) >= max(3, 5 - residual)))
+            else:
+                layers.append(Relu(name=layer.name, n=layers[-1].n_out, result=layer.result))
+            source = layer.result
+        network = Network(name="random", input=spec.input, layers=tuple(layers))
+        if network.trainable:
+            return network
+
+
+@pytest.mark.parametrize("residual", [0, 2, 4, 8])
+def test_random_networks(residual, seed):
+    rng = np.random.default_rng([seed, residual])
+    for _ in range(8):
+        network = random_network(rng, residual)
+        lockstep(network, [(random_settings(rng, network), 25) for _ in range(3)], residual)
+
+
+@pytest.mark.parametrize("change", [
+    {}, {"turn": True}, {"skip": 400}, {"lr_decay": 10}, {"probes": 0}, {"probes": 32},
+    {"layers": (0, 2), "turn": True}, {"layers": (1,)},
+], ids=str)
+def test_settings(change, seed):
+    """Three layers with other words than outputs, so that the drain order shows."""
+    network = small_network((12, 16, 8, 4), (0, 1, 2), {0: 6, 1: 4, 2: 2}, seed=seed)
+    settings = Settings(**{"layers": (0, 1, 2), "lr_shift": 6, "head_shift": 5} | change)
+    state = lockstep(network, [(settings, 60), (replace(settings, seed=99, sigma_log2=3), 40)])
+    assert state.updates > 60 and state.passes > state.samples * bool(settings.probes)
+
+
+def test_held_at_the_ends(seed):
+    network = small_network((12, 8, 4), (0, 1), {0: 4, 1: 2}, seed=seed, extreme=True)
+    settings = Settings(layers=(0, 1), lr_shift=4, head_shift=3)
+    assert lockstep(network, [(settings, 60)]).saturations
+
+
+def test_wide_sums(seed):
+    """Weights and inputs for which 32 bits are too few."""
+    network = small_network((9, 6, 4), (0, 1), seed=seed, weight=Fixed(14, 12),
+                            bias=Fixed(12, 6), source=Fixed(16, 12))
+    fast = FastLearner(network, Settings(layers=(0, 1)))
+    assert fast.deployed_network().digest() == network.digest()
+    lockstep(network, [(Settings(layers=(0, 1), lr_shift=5, head_shift=5), 60)])
+
+
+def test_digits(tmp_path):
+    network, _ = example.prepare("digits", tmp_path, ["fc1", "fc3"])
+    x, y = stream(load("digits"), "rotate:30", 300, 1)
+    settings = Settings(layers=network.trainable)
+    plain, fast = Learner(network, settings), FastLearner(network, settings)
+    want = [plain.step(*one).argmax() for one in zip(x, y, strict=True)]
+    # In two parts, between which everything must stay.
+    assert [*fast.learn(x[:120], y[:120]), *fast.learn(x[120:], y[120:])] == want
+    assert not compare(plain.state, vars(fast.state))
+    assert plain.state.updates == 299
+
+
+def test_refusals():
+    network = small_network((8, 6, 4), (1,))
+    with pytest.raises(ValueError, match="has rule 'np' alone, not 'es'"):
+        FastLearner(network, Settings(rule="es", layers=(1,)))
+    with pytest.raises(ValueError, match=r"layers \(0,\) are not all trainable"):
+        FastLearner(network, Settings(layers=(0,)))
+    with pytest.raises(ValueError, match="fc1: its formats need up to 67 bits"):
+        FastLearner(small_network((8, 6, 4), (1,), source=Fixed(48, 8)), Settings())
+    with pytest.raises(ValueError, match="inputs of 2 bits, .* do not go with 8 residual bits"):
+        FastLearner(small_network((8, 4), (0,), source=Fixed(2, 1)), Settings(), 8)
+    fast = FastLearner(network, Settings(layers=(1,)))
+    with pytest.raises(ValueError, match=r"layers \(0, 1\) are not all trainable"):
+        fast.configure(Settings(layers=(0, 1)))
+    with pytest.raises(ValueError, match="label"):
+        fast.learn(np.zeros((1, 8), int), [4])
+    with pytest.raises(ValueError, match="256 is not a code of ufixed<8,0>"):
+        fast.learn(np.full((1, 8), 256), [0])
+    with pytest.raises(ValueError, match=r"samples have shape \(1, 7\), not \(n, 8\)"):
+        fast.learn(np.zeros((1, 7), int), [0])
