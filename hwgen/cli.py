@@ -11,7 +11,7 @@ from rich.table import Table
 from sim.errors import SimulationError
 from sim.verilate import lint
 
-from . import example, flow, recover
+from . import example, flow, recover, sweep
 from .build import build
 from .errors import HwgenError
 
@@ -66,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--waves", action="store_true", help="record every signal (VCD)")
     command(report, "resources by block, and what learning adds to inference", _core)
     command(recover_, "disturb the input and let the Verilated core learn", _core, _learning)
+    command(sweep_, "a grid of settings of rule np on the compiled golden model", _grid)
     return top
 
 
@@ -109,6 +110,23 @@ def _learning(sub) -> None:
                        ("lr-decay", "updates after which the rate halves; 0: never")):
         group.add_argument(f"--{name}", type=int, metavar="N", help=text, default=argparse.SUPPRESS)
     group.add_argument("--fitness", choices=("sign", "rank"), default=argparse.SUPPRESS)
+
+
+def _grid(sub) -> None:
+    sub.add_argument("--grid", nargs="+", metavar="NAME=V,V", default=["lr_shift=8,9,10"],
+                     help=f"values to combine, of {', '.join(sweep.SETTINGS)}")
+    sub.add_argument("--layers", nargs="+", metavar="LAYER",
+                     help="layers that learn; the last one by default")
+    sub.add_argument("--disturb", metavar="KIND", default=argparse.SUPPRESS,
+                     help="as for recover" + _per_example("disturb"))
+    sub.add_argument("--samples", type=int, default=4000, metavar="N", help="in each run")
+    sub.add_argument("--seeds", type=int, nargs="+", metavar="N", default=argparse.SUPPRESS,
+                     help="one run each of every combination" + _per_example("seeds"))
+    sub.add_argument("--residual", type=int, default=4, metavar="R",
+                     help="residual bits below each trainable weight, 0 to 8")
+    sub.add_argument("--backend", default="loky", metavar="NAME",
+                     help=f"of joblib: {', '.join(sweep.BACKENDS)}")
+    sub.add_argument("--jobs", type=int, metavar="N", help="runs at a time; one a core by default")
 
 
 def _per_example(key: str) -> str:
@@ -162,6 +180,24 @@ def recover_(args) -> None:
     summary = _recover(args, network, manifest, folder)
     console.print(_table(summary))
     _insist(summary)
+
+
+def sweep_(args) -> None:
+    folder = args.output or Path("build") / args.example
+    grid = sweep.parse_grid(args.grid)
+    with console.status(f"hls4ml converts {args.example}"):
+        network, _ = example.prepare(args.example, folder, args.layers)
+    experiment = example.EXPERIMENTS[args.example]
+    disturb, seeds = (getattr(args, key, experiment[key]) for key in ("disturb", "seeds"))
+    plan = sweep.Sweep(disturbance=disturb, layers=network.trainable, grid=grid,
+                       samples=args.samples, seeds=tuple(seeds), residual=args.residual)
+    with flow.progress_bar(console) as bar:
+        task = bar.add_task("learning", total=len(plan.combinations) * len(plan.seeds))
+        curves = sweep.run(plan, network, args.backend, args.jobs, lambda: bar.advance(task))
+    summary = sweep.summarize(plan, network, curves)
+    sweep.write(summary, folder)
+    console.print(sweep.table(summary))
+    console.print(f"{folder / 'sweep.json'}, {folder / 'sweep.png'}")
 
 
 def demo(args) -> None:
