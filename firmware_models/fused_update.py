@@ -66,6 +66,19 @@ def step_of(stage: Stage, residual: int) -> Step:
     return Step(stage.source, stage.index == 0, residual)
 
 
+def check(stage: Stage, residual: int) -> None:
+    """Raise ValueError where the guard of :func:`apply` could not keep a master in its range."""
+    need = max(3, EDGE_BITS - residual)
+    for what in ("weight", "bias"):
+        fmt = getattr(stage.dense, what)
+        if fmt.width < need:
+            raise ValueError(f"{stage.dense.name}: {what} {fmt} is too narrow for node probes with "
+                             f"{residual} residual bits; needs {need} bits")
+    if stage.source.width < residual - 2:
+        raise ValueError(f"{stage.dense.name}: inputs of {stage.source.width} bits are too narrow "
+                         f"for node probes with {residual} residual bits; needs {residual - 2}")
+
+
 def follow(mean, x) -> np.ndarray:
     """The running mean after one more sample."""
     mean = np.asarray(mean, np.int64)

@@ -4,7 +4,7 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from firmware_models.formats import Fixed
-from firmware_models.fused_update import EDGE_BITS, step_of
+from firmware_models.fused_update import EDGE_BITS, check, step_of
 from firmware_models.network import Stage
 from firmware_models.noise import BITS, generators
 from firmware_models.rules.es import COEFFICIENT_WIDTH
@@ -98,10 +98,7 @@ class WeightMemory(wiring.Component):
                 "coefficient": In(signed(COEFFICIENT_WIDTH)),
             }
         if "np" in rules:
-            if min(self.master.width, self.bias_master.width) < EDGE_BITS:
-                raise ValueError(f"{dense.name}: masters of {self.master.width} and "
-                                 f"{self.bias_master.width} bits; node probes need {EDGE_BITS}, "
-                                 "so more residual bits")
+            check(stage, residual)
             members |= {
                 "accepted": In(1), "started": In(1), "next_addr": In(word), "update": In(1),
                 "x": In(dense.inputs_per_word * stage.source.width),

@@ -276,8 +276,8 @@ class Device:
                              f"{settings.rule}")
         self._settle()
         values = {
-            "rule": {"fitness": ("sign", "rank").index(settings.fitness), "turn": int(settings.turn),
-                     "np": int(settings.rule == "np")},
+            "rule": {"fitness": ("sign", "rank").index(settings.fitness),
+                     "turn": int(settings.turn), "np": int(settings.rule == "np")},
             "layers": {"value": sum(1 << layer for layer in settings.layers)},
             "pairs": {"value": settings.pairs}, "batch": {"value": settings.batch},
             "sigma": {"value": settings.sigma_log2},
