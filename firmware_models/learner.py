@@ -3,7 +3,7 @@ from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
-from . import noise
+from . import fused_update, noise
 from .dense import accumulate, activate, forward
 from .line_rate import LineRate
 from .loss import LOSS_WIDTH, cross_entropy, running_average
@@ -138,10 +138,8 @@ class Learner:
     """
 
     def __init__(self, network: Network, settings: Settings, residual: int = 4):
-        if not set(settings.layers) <= set(network.trainable):
-            raise ValueError(f"layers {settings.layers} are not all trainable: "
-                             f"this network trains {network.trainable}")
-        self.network, self.settings, self.residual = network, settings, residual
+        self.network, self.residual = network, residual
+        self.settings = self._checked(settings)
         self.first_generator = first_generators(network)
         self.state = State(
             weights={i: to_master(network.stages[i].dense.weight_codes, residual)
@@ -159,10 +157,20 @@ class Learner:
         Population, noise, rate decay and node errors restart and updates not yet applied are
         dropped; weights, running means and counters stay.
         """
-        self.settings = settings
+        self.settings = self._checked(settings)
         self.line_rate.restart(settings.seed)
         self.state = replace(self.state, seed=settings.seed, batch_index=0, decays=0,
                              decay_count=0, errors=np.zeros_like(self.state.errors))
+
+    def _checked(self, settings: Settings) -> Settings:
+        """`settings`, or ValueError where this network cannot have them."""
+        if not set(settings.layers) <= set(self.network.trainable):
+            raise ValueError(f"layers {settings.layers} are not all trainable: "
+                             f"this network trains {self.network.trainable}")
+        if settings.rule == "np":
+            for index in self.network.trainable:
+                fused_update.check(self.network.stages[index], self.residual)
+        return settings
 
     def deployed_network(self) -> Network:
         """The network as its multipliers see it now."""
