@@ -226,8 +226,8 @@ class DenseEngine(wiring.Component):
             picked, held = Signal(shape_of(dense.accum)), Signal(shape_of(dense.accum))
             pre = Signal(shape_of(dense.accum), name=f"pre{c}")
             bias = requantize(m, lane(self.bias_data, c, dense.bias), dense.bias.frac, dense.accum)
-            m.d.sync += [picked.eq(chain[self.bias_addr]), held.eq(picked),
-                         pre.eq(held + bias + noise[c])]
+            m.d.sync += [picked.eq(chain[self.bias_addr]), held.eq(picked + noise[c]),
+                         pre.eq(held + bias)]
             y = requantize(m, pre, dense.accum.frac, dense.result)
             if stage.relu:
                 y = requantize(m, Mux(y > 0, y, 0), dense.result.frac, stage.relu.result)
@@ -251,7 +251,7 @@ class DenseEngine(wiring.Component):
             outputs = [self.o_data.word_select(c, stage.result.width) for c in
                        range(stage.drain_lanes)]
             m.d.comb += [
-                self.noise_addr.eq(addr[2]), self.noise_k.eq(probes.k),
+                self.noise_addr.eq(addr[1]), self.noise_k.eq(probes.k),
                 self.drawn.eq(drained[2] & probes.draws),
                 self.active.eq(Cat(y.any() for y in outputs) if stage.relu else -1),
             ]

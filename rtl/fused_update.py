@@ -40,7 +40,8 @@ class FusedUpdate(wiring.Component):
         Word that will be read in the next cycle, word being read; this is one of that pass.
     x : ``In``
         Input word ``addr`` of that pass, one cycle later.
-    step : ``Out`` signed, one per input of a word
+    step, back : ``Out`` signed, one per input of a word
+        u and -u, so that a lane only has to choose; 0 without ``en``.
     fired, negative : ``Out(n_out)``
         Coefficients of the pass.
     shift : ``In(1)``; fired_in, negative_in : ``In(1)``; w_word, w_lane : ``In``
@@ -63,6 +64,7 @@ class FusedUpdate(wiring.Component):
             "accepted": In(1), "started": In(1), "next_addr": In(word), "addr": In(word),
             "en": In(1), "x": In(dense.inputs_per_word * stage.source.width),
             "step": Out(signed(self.model.width)).array(dense.inputs_per_word),
+            "back": Out(signed(self.model.width)).array(dense.inputs_per_word),
             "fired": Out(dense.n_out), "negative": Out(dense.n_out),
             "shift": In(1), "fired_in": In(1), "negative_in": In(1), "loaded": In(1),
             "w_word": In(address(stage.drain_words)), "w_lane": In(address(stage.drain_lanes)),
@@ -148,5 +150,8 @@ class FusedUpdate(wiring.Component):
                 m.d.sync += after.eq(mean + (((older << MEAN_FRAC) - mean) >> MEAN_SHIFT))
                 x = older - (mean >> MEAN_FRAC)
                 written.append(after)
-            m.d.sync += self.step[k].eq((x + half) >> model.shift)
+            step = Signal.like(self.step[k], name=f"step{k}_now")
+            m.d.comb += step.eq((x + half) >> model.shift)
+            m.d.sync += [self.step[k].eq(Mux(self.en, step, 0)),
+                         self.back[k].eq(Mux(self.en, -step, 0))]
             m.d.comb += write.data.word_select(k, layout).eq(Cat(written))

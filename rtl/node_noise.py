@@ -89,13 +89,18 @@ class NodeNoise(wiring.Component):
 
         # PROBE: the row of the Hadamard matrix is the parity of k & j.
         m.d.comb += at_drain.addr.eq(Cat(self.addr[:addr_bits], drawn_slot))
-        size = Signal(signed(stage.dense.accum.width))
-        m.d.comb += size.eq(1 << amplitude_shift(stage.dense.accum, 0) << self.sigma)
+        base, width = amplitude_shift(stage.dense.accum, 0), stage.dense.accum.width
         for lane in range(lanes):
             node = self.addr + words * lane
-            flip = (node & self.k).xor()
-            m.d.comb += self.noise[lane].eq(
-                Mux(at_drain.data[lane] ^ flip, -size, size))
+            minus = Signal(name=f"minus{lane}")
+            m.d.comb += minus.eq(at_drain.data[lane] ^ (node & self.k).xor())
+            # -2**n is a one at bit n and at every bit above it: no negation.
+            largest = 2 ** len(self.sigma) - 1
+            bits = [Const(0, 1)] * min(base, width)
+            bits += [(self.sigma == n) | (minus & (self.sigma < n) if n else 0)
+                     for n in range(largest + 1)]
+            bits += [minus] * max(width - len(bits), 0)
+            m.d.comb += self.noise[lane].eq(Cat(bits))
 
         m.d.comb += [
             at_errors.addr.eq(Cat(self.r_word[:addr_bits], self.r_slot)),

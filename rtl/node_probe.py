@@ -259,9 +259,11 @@ class NodeProbe(wiring.Component):
             write.addr.eq(node),
             write.en.eq(walking & ~(in_head & ~self.error_valid)),
         ]
-        total_error = Signal(signed(ERROR.width + 2))
-        m.d.comb += total_error.eq(error + term + (add & take_away))
-        clipped = saturate(m, total_error, ERROR)
+        # One bit more below makes the +1 of a negation the carry of the same adder.
+        total_error = Signal(signed(ERROR.width + 3))
+        m.d.comb += total_error.eq(Cat(Const(1, 1), error).as_signed()
+                                   + Cat(add & take_away, term).as_signed())
+        clipped = saturate(m, total_error[1:].as_signed(), ERROR)
         m.d.comb += write.data.eq(Mux(fsm.ongoing("CLEAR"), 0, clipped))
 
     def _schedule(self, m):

@@ -38,7 +38,7 @@ class ProbeDrain(wiring.Component):
     pending : ``Out(1)``
         Drains are still to start.
     again : ``Out(1)``; k : ``Out``
-        The drain under way is of a probe, the k-th. Both 2 cycles late: beside the sums.
+        The drain under way is of a probe, the k-th. Both 1 cycle late: beside the sums.
     probe : ``Out(1)``
         ``again`` without delay.
     draws : ``Out(1)``
@@ -59,7 +59,7 @@ class ProbeDrain(wiring.Component):
 
         coming = Signal(3)                      # read to the end, not yet summed up
         left, k = Signal.like(self.count), Signal(range(MAX_PROBES))
-        draws, again, late_k = Signal(3), Signal(), Signal.like(k)
+        draws = Signal(3)
         early = self.word < self.cycles - 4 if self.cycles > 4 else 0
         m.d.comb += [
             self.pending.eq(left.any()),
@@ -69,7 +69,7 @@ class ProbeDrain(wiring.Component):
             self.draws.eq(draws[2]),
         ]
         m.d.sync += [
-            again.eq(self.probe), self.again.eq(again), late_k.eq(k), self.k.eq(late_k),
+            self.again.eq(self.probe), self.k.eq(k),
             draws.eq(Cat(self.draining & ~self.probe & self.pending, draws)),
         ]
         m.d.sync += coming.eq(Cat(self.last_read & self.own & self.count.any(), coming))

@@ -172,30 +172,30 @@ class WeightMemory(wiring.Component):
 
         held = []
 
-        def moved(code, step, fired, negative, enabled):
+        def moved(code, step, back, fired, negative):
             """M - c * u; the guard looks at the upper bits, so that the sum needs no clip."""
-            top, stop, go = code[-EDGE_BITS:], Signal(), Signal()
+            top, edge, go = code[-EDGE_BITS:], Signal(), Signal()
             up = negative ^ step[-1]
-            m.d.comb += stop.eq(Mux(up, ~top[-1] & top[:-1].all(), top[-1] & ~top[:-1].any()))
-            held.append(enabled & fired & stop)
-            # Conditional negation folds into the adder: -u = ~u + 1.
-            term, out = Signal(signed(len(step))), Signal(signed(len(code)))
+            out = Signal(signed(len(code)))
             m.d.comb += [
-                go.eq(enabled & fired & ~stop),
-                term.eq(Mux(negative, step, ~step)),
-                out.eq(code + Mux(go, term, 0) + (go & ~negative)),
+                edge.eq(top[:-1] == (~top[-1]).replicate(EDGE_BITS - 1)),
+                go.eq(fired & ~(edge & (up ^ top[-1]))),
+                out.eq(code + Mux(go, Mux(negative, step, back), 0)),
             ]
+            held.append(fired & ~go)
             return out
 
         en, per_word = Signal(), dense.inputs_per_word
         m.d.sync += en.eq(fused.en)
-        weights = [moved(code, fused.step[lane % per_word], fused.fired[lane // per_word],
-                         fused.negative[lane // per_word], en) for lane, code in enumerate(codes)]
+        weights = [moved(code, fused.step[lane % per_word], fused.back[lane % per_word],
+                         fused.fired[lane // per_word], fused.negative[lane // per_word])
+                   for lane, code in enumerate(codes)]
         bias_en = Signal()
         m.d.sync += bias_en.eq(self.bias_update)
-        full_step = Const(step_of(stage, self.residual).largest, signed(fused.model.width))
+        full = step_of(stage, self.residual).largest
+        ahead, back = (Const(u, signed(fused.model.width)) for u in (full, -full))
         weights_held, held = held, []
-        biases = [moved(code, full_step, fused.bias_fired[c], fused.bias_negative[c], bias_en)
+        biases = [moved(code, ahead, back, fused.bias_fired[c] & bias_en, fused.bias_negative[c])
                   for c, code in enumerate(bias_codes)]
 
         late, late_en = Signal.like(self.addr), Signal()
@@ -211,7 +211,7 @@ class WeightMemory(wiring.Component):
             write.addr.eq(late), write.data.eq(kept), write.en.eq(late_en),
             bias_write.addr.eq(bias_late), bias_write.data.eq(bias_kept),
             bias_write.en.eq(bias_late_en),
-            self.clipped.eq(Cat(Cat(weights_held).any(), Cat(held).any())),
+            self.clipped.eq(Cat(en & Cat(weights_held).any(), Cat(held).any())),
         ]
         return weights, biases
 
