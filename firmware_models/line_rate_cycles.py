@@ -5,6 +5,7 @@ different samples and probes compete for the same slots here, so the order of ev
 their times: the model steps through the cycles, with a few integers for each component. Only what
 decides when something happens is kept, no data.
 """
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from .fused_update import DELAY
 from .learner import Settings
 from .line_rate import LineRate
 from .network import Network
+from .rules.node_probe import MAX_PROBES
 from .sample_packets import beat_layout
 
 LEARN, PROBE, MORE, LAYER, TRAIN = 1, 2, 4, 8, 1 << 8    # fields of a tag; LAYER and TRAIN up
@@ -37,8 +39,8 @@ class Geometry(NamedTuple):
 
 
 def schedule(network: Network, samples: int, settings: Settings, learn=True,
-             logits: bool = False) -> Schedule:
-    """Schedule of `samples` samples through a core of rule "np", freshly configured.
+             logits: bool = False, learned: int = 0) -> Schedule:
+    """Schedule of `samples` samples through a core of rule "np", which is idle before.
 
     Parameters
     ----------
@@ -49,11 +51,16 @@ def schedule(network: Network, samples: int, settings: Settings, learn=True,
         Which samples carry the learn bit.
     logits : bool
         Logits follow each prediction.
+    learned : int
+        Samples learned from since the core was configured.
     """
     stages = network.stages
     learn = np.broadcast_to(np.asarray(learn, bool), (samples,))
     order = LineRate(network, 0)
     order.restart(1)
+    hidden = [i for i in settings.layers if i in network.hidden]
+    if learned and hidden:
+        order.last_turn = hidden[(learned - 1) % len(hidden)]
     trained = network.trainable
     tags = np.zeros(samples, np.int64)
     for n in np.flatnonzero(learn) if settings.layers else ():
@@ -68,23 +75,22 @@ def schedule(network: Network, samples: int, settings: Settings, learn=True,
     arrivals, answers = np.zeros(samples, np.int64), np.zeros(samples, np.int64)
     idle, passes = _run(geometry, tags, max(network.n_in, beat_layout(network).beats),
                         settings.probes, network.n_classes, 1 + logits * network.n_classes,
-                        len(stages) - 1 in trained, arrivals, answers)
+                        len(stages) - 1 in trained, learned > 0, arrivals, answers)
     return Schedule(arrivals, answers, int(idle), int(passes))
 
 
 @njit(cache=True)
-def _run(geometry, tags, input_cycles, probes, n_classes, answer_beats, head_trained, arrivals,
-         answers):
+def _run(geometry, tags, input_cycles, probes, n_classes, answer_beats, head_trained, resumed,
+         arrivals, answers):
     words, drain_words, interval, drain, trained, hidden, n_out = geometry
     n_stages, samples = len(words), len(tags)
     n_trained = 0
     for s in range(n_stages):
         n_trained += trained[s] >= 0
-    sizes, nodes = np.zeros(n_trained + 1, np.int64), 0
+    sizes = np.zeros(n_trained + 1, np.int64)
     for s in range(n_stages):
         if trained[s] >= 0:
             sizes[trained[s]] = n_out[s]
-            nodes += n_out[s]
     head_bit = np.int64(TRAIN) << (n_trained - 1)
 
     # Rings 0 .. n_stages - 1 before the stages, then loss and readout.
@@ -104,7 +110,8 @@ def _run(geometry, tags, input_cycles, probes, n_classes, answer_beats, head_tra
                             np.zeros(n_stages, np.int64))
     again = np.zeros(n_stages, np.int64)
     out, out_tag = np.zeros((n_stages, 3), np.int64), np.zeros((n_stages, 3), np.int64)
-    credit = np.full(n_stages, DELAY, np.int64)
+    # After a sample has been learned from, its errors wait, and the coefficients before are ready.
+    credit = np.full(n_stages, DELAY - resumed, np.int64)
 
     sample, free, commit_at, input_tag = 0, 0, -1, 0
     answered, beat = 0, 0
@@ -112,7 +119,7 @@ def _run(geometry, tags, input_cycles, probes, n_classes, answer_beats, head_tra
     loss_pipe, loss_tags = np.zeros(5, np.int64), np.zeros(5, np.int64)
     error_pipe = np.zeros(2, np.int64)
     held, its = 0, 0
-    state, current, j, node, more = IDLE, 0, 0, 0, 0
+    state, current, j, more = WAIT if resumed else IDLE, 0, 0, 0
     in_flight, idle, passes, counted = 0, 0, 0, 0
     total = samples
     cycle = 0
@@ -121,7 +128,7 @@ def _run(geometry, tags, input_cycles, probes, n_classes, answer_beats, head_tra
         release[:] = 0
         commit[:] = 0
         take[:] = 0
-        entered, complete, loaded, error_go, begun, taken = 0, 0, 0, 0, 0, 0
+        entered, complete, loaded, error_go, begun, taken = 0, 0, -1, 0, 0, 0
 
         # Samples in: a feature a cycle, or a beat.
         if cycle == commit_at:
@@ -131,9 +138,9 @@ def _run(geometry, tags, input_cycles, probes, n_classes, answer_beats, head_tra
             reserve[0], commit_at, free = 1, cycle + input_cycles, cycle + input_cycles
             sample += 1
 
-        spent = True
+        spent = False
         for s in range(n_stages):
-            spent = spent and (trained[s] < 0 or credit[s] == 0)
+            spent = spent or trained[s] == current and credit[s] == 0
 
         # Engines. All inputs are registers, so the order of the stages does not matter.
         for s in range(n_stages):
@@ -267,11 +274,13 @@ def _run(geometry, tags, input_cycles, probes, n_classes, answer_beats, head_tra
                 complete, state = 1, WAIT
         elif state == WAIT:
             if spent:
-                state, node = COEFFICIENTS, 0
+                state = COEFFICIENTS
         else:
-            if node == nodes - 1:
-                loaded, state = 1, IDLE
-            node += 1
+            j += 1
+            if last_node:
+                loaded = current
+                current, j = current + 1, 0
+                state = WAIT if current < n_trained else IDLE
         if begin >= 0:
             current, j = begin, 0
         asked = (asked or begun) and not taken
@@ -281,12 +290,11 @@ def _run(geometry, tags, input_cycles, probes, n_classes, answer_beats, head_tra
             held, its = 1, loss_tag
         if error_go:
             waiting, error = 0, 1
-        if loaded:
-            for s in range(n_stages):
-                credit[s] += trained[s] >= 0
+        for s in range(n_stages):
+            credit[s] += loaded >= 0 and trained[s] == loaded
         in_flight += entered - complete
         if complete:
-            idle = cycle + 1
+            idle, current, j = cycle + 1, 0, 0
 
         for r in range(rings):
             if commit[r]:
@@ -296,3 +304,27 @@ def _run(geometry, tags, input_cycles, probes, n_classes, answer_beats, head_tra
             first[r] = (first[r] + take[r]) % SLOTS
         cycle += 1
     return idle, passes
+
+
+def interval(network: Network, settings: Settings, samples: int = 256) -> float:
+    """Cycles between samples in a steady stream that is learned from; settings without layers: not.
+
+    The schedule is periodic after a few samples, at most every second one alike.
+    """
+    arrivals = schedule(network, samples, settings).in_cycles
+    return float(arrivals[-1] - arrivals[-1 - samples // 4]) / (samples // 4)
+
+
+def shadow(network: Network, settings: Settings) -> dict:
+    """How many probes cost no cycles, and what one more costs.
+
+    Returns
+    -------
+    dict with intervals : list of float for K = 0 to 32; inference : float; free : the largest K
+    whose interval is that of inference, -1 where there is none; per_probe : cycles of the last one
+    """
+    intervals = [interval(network, replace(settings, probes=k)) for k in range(MAX_PROBES + 1)]
+    inference = interval(network, replace(settings, layers=()))
+    free = max((k for k, cycles in enumerate(intervals) if cycles == inference), default=-1)
+    return {"intervals": intervals, "inference": inference, "free": free,
+            "per_probe": intervals[-1] - intervals[-2]}

@@ -373,7 +373,7 @@ class Core(wiring.Component):
                 weights.update.eq(base_pass(engine.w_tag)),
                 weights.bias_update.eq(engine.bias_en), weights.bias_last.eq(engine.bias_last),
                 weights.shift.eq(node.shift[position]), weights.fired_in.eq(node.fired),
-                weights.negative_in.eq(node.minus), weights.loaded.eq(node.loaded),
+                weights.negative_in.eq(node.minus), weights.loaded.eq(node.loaded[position]),
                 weights.w_word.eq(node.word), weights.w_lane.eq(node.lane),
                 weights.restart.eq(node.restart), node.spent[position].eq(weights.spent),
             ]

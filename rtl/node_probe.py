@@ -21,8 +21,9 @@ class NodeProbe(wiring.Component):
     tags say which, and when more follow. One loss is waited for at a time: ``go`` asks for it.
     Errors of all trained layers lie in one small RAM and pass through one adder.
 
-    When a sample is complete, and the base pass of the next learning sample has begun everywhere,
-    a walk over all nodes takes the coefficients out of the errors and hands them to the stages.
+    When a sample is complete, a walk over all nodes takes the coefficients out of the errors and
+    hands them to the stages, each as soon as the base pass of the next learning sample has begun
+    there. That is before the losses of that sample.
 
     Latency: a node per cycle. Losses of samples that are not learned from pass by.
 
@@ -51,8 +52,8 @@ class NodeProbe(wiring.Component):
         Node whose sign and activity are looked up in this cycle, and in which slot.
     spent : ``In``, one bit per trainable stage
         No coefficients are left there.
-    shift : ``Out``, one bit per trainable stage; fired, minus, loaded : ``Out(1)``
-        A coefficient for that stage; that was the last one of all.
+    shift, loaded : ``Out``, one bit per trainable stage; fired, minus : ``Out(1)``
+        A coefficient for that stage; that was its last one.
     restart_request : ``In(1)``; hold, restart : ``Out(1)``
         New seed: no pass starts while ``hold``; forget what has not been applied (pulse).
     window_word : ``In``; window_data : ``Out``
@@ -74,7 +75,7 @@ class NodeProbe(wiring.Component):
             "word": Out(address(max(s.drain_words for s in self.stages))),
             "lane": Out(address(max(s.drain_lanes for s in self.stages))),
             "slot": Out(probed), "negative": In(probed), "active": In(probed),
-            "spent": In(n), "shift": Out(n), "fired": Out(1), "minus": Out(1), "loaded": Out(1),
+            "spent": In(n), "shift": Out(n), "fired": Out(1), "minus": Out(1), "loaded": Out(n),
             "restart_request": In(1), "hold": Out(1), "restart": Out(1),
             "window_word": In(16), "window_data": Out(signed(ERROR.width)),
             "updated": Out(1), "busy": Out(1), "torn": Out(1), "torn_clear": In(1),
@@ -175,18 +176,21 @@ class NodeProbe(wiring.Component):
                         take_probe()
                     with m.Else():
                         m.next = "IDLE"
-            # WAIT for the next learning sample, whose base pass uses the coefficients before these.
+            # WAIT, stage by stage, for the base pass of the next learning sample to begin there: it
+            # uses the coefficients before these.
             with m.State("WAIT"):
-                m.d.sync += begin(Const(0))
-                with m.If(self.spent.all()):
+                with m.If(self.spent.bit_select(current, 1)):
                     m.next = "COEFFICIENTS"
                 with m.Elif(pending_restart & (in_flight == 0)):
                     m.next = "RESTART"
             with m.State("COEFFICIENTS"):
                 m.d.comb += self.shift.eq(1 << current)
                 m.d.sync += advance()
+                with m.If(last_node):
+                    m.d.comb += self.loaded.eq(1 << current)
+                    m.next = "WAIT"
                 with m.If(node == self.nodes - 1):
-                    m.d.comb += [self.loaded.eq(1), self.updated.eq(1)]
+                    m.d.comb += self.updated.eq(1)
                     m.next = "IDLE"
             with m.State("RESTART"):
                 m.d.comb += self.restart.eq(1)
@@ -195,6 +199,7 @@ class NodeProbe(wiring.Component):
 
         self._errors(m, fsm, node, j, current, k, delta, counts, mask, head)
         with m.If(complete):
+            m.d.sync += begin(Const(0))
             m.d.sync += self.slot.eq(self.slot ^ Mux(fsm.ongoing("PROBE"), walked, 0))
         m.d.sync += in_flight.eq(in_flight + self.entered - complete)
         with m.If(self.restart_request):
