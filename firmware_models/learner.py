@@ -218,6 +218,15 @@ class Learner:
         self.state = state
         return logits
 
+    def learn(self, x, y, learn=True) -> np.ndarray:
+        """Samples one after the other; the classes [n] predicted for them before learning.
+
+        `learn` may be an array [n] of bool: which samples carry the learn bit.
+        """
+        learn = np.broadcast_to(np.asarray(learn, bool), (len(x),))
+        return np.array([self.step(row, int(label), bool(bit)).argmax()
+                         for row, label, bit in zip(x, y, learn, strict=True)], np.int64)
+
     def _codes(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Deployed weight and bias codes of a stage."""
         dense = self.network.stages[index].dense

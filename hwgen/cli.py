@@ -21,7 +21,9 @@ EPILOG = """examples:
   hwgen demo                                  digits: generate, verilate, disturb, learn, report
   hwgen demo --example mnist                  the same for MNIST
   hwgen build --example mnist --train fc2 fc3 -o build/two
-  hwgen recover --example digits --rule spsa --pairs 1 --seeds 1 2 3
+  hwgen recover --example mnist --rule np --layers fc1 fc3 --probes 16
+  hwgen recover --example digits --rule spsa --train fc3 --pairs 1 --seeds 1 2 3
+  hwgen sweep --example mnist --grid lr_shift=8,9,10 probes=4,8,16 --samples 4000
   hwgen report --example mnist                what learning adds to inference
 """
 
@@ -80,7 +82,10 @@ def _common(sub) -> None:
 def _core(sub) -> None:
     group = sub.add_argument_group("core")
     group.add_argument("--train", nargs="+", metavar="LAYER",
-                       help="trainable layers; the last one by default")
+                       help="trainable layers; the first and the last one by default")
+    group.add_argument("--rules", nargs="+", metavar="RULE", choices=("np", "es"),
+                       help="rules that the core can learn by: np (node probes), es (evolutionary "
+                       "strategy, also for spsa); what --rule needs by default, else np")
     group.add_argument("--reuse", nargs="+", metavar="LAYER=N", type=_reuse, default=[],
                        help="reuse factors; the number of inputs by default")
     group.add_argument("--residual", type=int, default=4, metavar="R",
@@ -92,31 +97,39 @@ def _core(sub) -> None:
 def _learning(sub) -> None:
     group = sub.add_argument_group("learning")
     rules = "; ".join(f"{name}: {text}" for name, text in recover.RULES.items())
-    group.add_argument("--rule", default="es", help=rules)
+    group.add_argument("--rule", default="np", help=rules)
     group.add_argument("--disturb", metavar="KIND", help="none, noise:S, stuck:F, invert, "
                        "rotate:DEG or impulse:F" + _per_example("disturb"),
                        default=argparse.SUPPRESS)
-    group.add_argument("--forwards", type=int, metavar="N", default=argparse.SUPPRESS,
-                       help="sample forwards to spend, probe passes included"
-                       + _per_example("forwards"))
+    group.add_argument("--samples", type=int, metavar="N", default=argparse.SUPPRESS,
+                       help="to learn from, in each run" + _per_example("samples"))
     group.add_argument("--seeds", type=int, nargs="+", metavar="N", default=argparse.SUPPRESS,
                        help="one run each" + _per_example("seeds"))
     group.add_argument("--layers", nargs="+", metavar="LAYER",
-                       help="layers to perturb and update; all trainable ones by default")
-    for name, text in (("pairs", "antithetic pairs per sample"),
-                       ("batch", "samples per update"),
-                       ("sigma-log2", "probe amplitude is 2**sigma weight steps"),
-                       ("lr-shift", "fitness 1 moves a weight by 2**(7 - shift - R) steps"),
-                       ("lr-decay", "updates after which the rate halves; 0: never")):
+                       help="layers that learn; all trainable ones by default")
+    for name, text in (("probes", "np: per hidden layer and sample, 0 to 32 (8)"),
+                       ("sigma-log2", "probe amplitude: np 2**(sigma - 6) in the pre-activation "
+                        "(5), es 2**sigma weight steps (3)"),
+                       ("lr-shift", "np: weights of a node move when its error reaches "
+                        "2**shift / 256 bit (9); es: fitness 1 moves a weight by "
+                        "2**(7 - shift - R) steps (7)"),
+                       ("head-shift", "np: lr-shift of the last layer (7)"),
+                       ("skip", "np: samples with less loss, in 1/256 bit, are not learned from"),
+                       ("lr-decay", "updates after which the rate halves; 0: never"),
+                       ("pairs", "es: antithetic pairs per sample"),
+                       ("batch", "es: samples per update")):
         group.add_argument(f"--{name}", type=int, metavar="N", help=text, default=argparse.SUPPRESS)
-    group.add_argument("--fitness", choices=("sign", "rank"), default=argparse.SUPPRESS)
+    group.add_argument("--turn", action="store_true", default=argparse.SUPPRESS,
+                       help="np: probe one of the hidden layers per sample, in turn")
+    group.add_argument("--fitness", choices=("sign", "rank"), default=argparse.SUPPRESS,
+                       help="es")
 
 
 def _grid(sub) -> None:
     sub.add_argument("--grid", nargs="+", metavar="NAME=V,V", default=["lr_shift=8,9,10"],
                      help=f"values to combine, of {', '.join(sweep.SETTINGS)}")
     sub.add_argument("--layers", nargs="+", metavar="LAYER",
-                     help="layers that learn; the last one by default")
+                     help="layers that learn; the first and the last one by default")
     sub.add_argument("--disturb", metavar="KIND", default=argparse.SUPPRESS,
                      help="as for recover" + _per_example("disturb"))
     sub.add_argument("--samples", type=int, default=4000, metavar="N", help="in each run")
@@ -141,6 +154,12 @@ def _reuse(text: str) -> tuple[str, int]:
     return layer, int(number)
 
 
+def _options(args) -> dict:
+    """Options of the core."""
+    rules = args.rules or [recover.FAMILY.get(getattr(args, "rule", "np"), "np")]
+    return {"residual": args.residual, "rules": tuple(rules), "max_pairs": args.max_pairs}
+
+
 def _prepare(args):
     folder = args.output or Path("build") / args.example
     with console.status(f"hls4ml converts {args.example}"):
@@ -152,7 +171,7 @@ def build_(args) -> None:
     network, _, folder = _prepare(args)
     with console.status("generating Verilog"):
         manifest = build(network, folder, learning=not args.inference_only,
-                         residual=args.residual, max_pairs=args.max_pairs)
+                         **_options(args))
     console.print(f"{manifest.parent / 'core.v'} and {manifest}")
     if args.lint:
         with console.status("Verilator -Wall"):
@@ -162,21 +181,20 @@ def build_(args) -> None:
 
 def simulate(args) -> None:
     network, _, folder = _prepare(args)
-    ran = flow.regression(network, folder, residual=args.residual, max_pairs=args.max_pairs,
-                          seed=args.seed, waves=args.waves, console=console)
+    ran = flow.regression(network, folder, seed=args.seed, waves=args.waves, console=console,
+                          **_options(args))
     console.print(f"{ran} cocotb tests passed, 0 failed; {folder / 'results.xml'}")
 
 
 def report(args) -> None:
     network, _, folder = _prepare(args)
-    flow.report(network, folder, residual=args.residual, max_pairs=args.max_pairs,
-                console=console)
+    flow.report(network, folder, console=console, **_options(args))
 
 
 def recover_(args) -> None:
     network, _, folder = _prepare(args)
     with console.status("generating Verilog"):
-        manifest = build(network, folder, residual=args.residual, max_pairs=args.max_pairs)
+        manifest = build(network, folder, **_options(args))
     summary = _recover(args, network, manifest, folder)
     console.print(_table(summary))
     _insist(summary)
@@ -203,8 +221,7 @@ def sweep_(args) -> None:
 def demo(args) -> None:
     network, graph, folder = _prepare(args)
     with console.status("generating Verilog"):
-        manifests = flow.both_cores(network, folder, residual=args.residual,
-                                    max_pairs=args.max_pairs)
+        manifests = flow.both_cores(network, folder, **_options(args))
     with flow.report_behind(manifests, folder) as resources:
         with console.status("hls4ml's C++ against the golden model"):
             checked = flow.check_against_cpp(network, graph, args.example)
@@ -240,20 +257,21 @@ def _recover(args, network, manifest, folder) -> dict:
             raise HwgenError(f"layer {layer!r} is not trainable in this core; name it in --train")
     layers = tuple(names.index(n) for n in args.layers) if args.layers else network.trainable
     options = {n: getattr(args, n, None) for n in (
-        "pairs", "batch", "fitness", "sigma_log2", "lr_shift", "lr_decay")}
+        "sigma_log2", "lr_shift", "lr_decay", *recover.OPTIONS["np"], *recover.OPTIONS["es"])}
     settings = recover.settings_for(args.rule, layers, **options)
-    if settings.pairs > args.max_pairs:
+    if settings.rule not in _options(args)["rules"]:
+        raise HwgenError(f"rule {args.rule} needs {settings.rule} in --rules")
+    if settings.rule == "es" and settings.pairs > args.max_pairs:
         raise HwgenError(f"{settings.pairs} pairs do not fit a core for {args.max_pairs}; "
                          "raise --max-pairs")
     experiment = example.EXPERIMENTS[args.example]
-    disturb, forwards, seeds = (getattr(args, key, experiment[key])
-                                for key in ("disturb", "forwards", "seeds"))
-    passes = 1 + 2 * settings.pairs
-    if forwards < passes:
-        raise HwgenError(f"{forwards} forwards are less than one sample's {passes}; "
-                         "raise --forwards")
+    disturb, samples, seeds = (getattr(args, key, experiment[key])
+                               for key in ("disturb", "samples", "seeds"))
+    if samples < recover.POINTS:
+        raise HwgenError(f"{samples} samples are fewer than the curve has points; give "
+                         f"{recover.POINTS} or more")
     recovery = recover.Recovery(example=args.example, rule=args.rule, disturbance=disturb,
-                                settings=settings, forwards=forwards, seeds=tuple(seeds))
+                                settings=settings, samples=samples, seeds=tuple(seeds))
     runs = flow.run_seeds(recovery, network, manifest, args.residual, console)
     summary = recover.summarize(recovery, network, runs, args.residual)
     if (folder / "recover.json").exists():
@@ -267,11 +285,14 @@ def _table(summary: dict) -> Table:
     table = Table(title=f"{summary['example']}, {summary['disturbance']}: rule {summary['rule']} "
                   f"on {', '.join(summary['layers'])}", show_header=False)
     for name, value in (
-            ("accuracy", f"{summary['clean']:.1f} % clean, {summary['before']:.1f} % disturbed, "
-             f"{summary['after']:.1f} % recovered" + (f", mean of {seeds} seeds" * (seeds > 1))),
+            ("accuracy", f"{summary['clean']:.1f} % {summary['levels'][0]}, "
+             f"{summary['before']:.1f} % {summary['levels'][1]}, {summary['after']:.1f} % "
+             "recovered" + (f", mean of {seeds} seeds" * (seeds > 1))),
             ("learned from", f"{summary['samples']:,} samples in {summary['passes']:,} passes"),
             ("time", f"{summary['cycles']:,} cycles = {1e3 * summary['seconds']:.2f} ms at "
-             f"{summary['clock_mhz']} MHz, {summary['cycles'] / summary['samples']:.1f} a sample"),
+             f"{summary['clock_mhz']} MHz"),
+            ("cycles a sample", f"{summary['cycles_per_sample_learning']:g} learning, "
+             f"{summary['cycles_per_sample_inference']:g} not learning"),
             ("simulated at", f"{summary['simulated_hz']:,} cycles/s, one core of this machine"),
             ("bit-exact with the golden model", "yes" if summary["bit_exact"] else "NO"),
             ("cycles as predicted", "yes" if summary["cycles_exact"] else "NO")):

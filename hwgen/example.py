@@ -8,12 +8,12 @@ from .frontend import from_layers, lower
 
 # What the recovery experiment does with each by default.
 EXPERIMENTS = {
-    "digits": {"disturb": "rotate:30", "forwards": 120_000, "seeds": (1,)},
-    "mnist": {"disturb": "noise:0.3", "forwards": 40_000, "seeds": (1, 2, 3)},
-    "fashion": {"disturb": "noise:0.3", "forwards": 40_000, "seeds": (1, 2, 3)},
+    "digits": {"disturb": "rotate:30", "samples": 8_000, "seeds": (1, 2, 3)},
+    "mnist": {"disturb": "noise:0.3", "samples": 4_000, "seeds": (1, 2, 3, 4, 5)},
+    "fashion": {"disturb": "noise:0.3", "samples": 4_000, "seeds": (1, 2, 3)},
     # Recovery from people whom the network has not met.
-    "speech": {"disturb": "none", "forwards": 40_000, "seeds": (1, 2, 3)},
-    "ecg": {"disturb": "none", "forwards": 40_000, "seeds": (1, 2, 3)},
+    "speech": {"disturb": "none", "samples": 4_000, "seeds": (1, 2, 3)},
+    "ecg": {"disturb": "none", "samples": 4_000, "seeds": (1, 2, 3)},
 }
 NAMES = tuple(EXPERIMENTS)
 
@@ -28,7 +28,7 @@ def prepare(name: str, folder: Path, train=None, reuse_factors=None):
     folder : Path
         Where hls4ml writes its project: ``<folder>/hls4ml``.
     train : list of str, optional
-        Trainable layers; the last one by default.
+        Trainable layers; the first and the last one by default.
     reuse_factors : dict of layer name to int, optional
         The number of inputs by default: one input per cycle.
 
@@ -46,7 +46,7 @@ def prepare(name: str, folder: Path, train=None, reuse_factors=None):
         raise HwgenError(f"unknown example {name!r}; there are {', '.join(NAMES)}")
     spec = checkpoint.load(name)
     known = [layer.name for layer in spec.dense]
-    train = [known[-1]] if train is None else train
+    train = [known[0], known[-1]] if train is None else train
     for layer in [*train, *(reuse_factors or {})]:
         if layer not in known:
             raise HwgenError(f"unknown layer {layer!r} of {name}; its dense layers are "

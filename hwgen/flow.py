@@ -85,17 +85,17 @@ def _run_seed(recovery, network, manifest, seed, residual, done) -> dict:
                        lambda count: done.__setitem__(seed, count))
 
 
-def regression(network: Network, folder: Path, *, residual: int, max_pairs: int, seed: int,
-               waves: bool, console) -> int:
+def regression(network: Network, folder: Path, *, residual: int, rules: tuple[str, ...],
+               max_pairs: int, seed: int, waves: bool, console) -> int:
     """cocotb benches on the whole core, learning and inference alone; returns the tests passed."""
     folder = Path(folder)
-    settings = Settings(rule="es", layers=network.trainable, pairs=min(2, max_pairs),
-                        batch=1, seed=seed)
+    settings = Settings(rule=rules[0], layers=network.trainable, pairs=min(2, max_pairs),
+                        probes=4, seed=seed)
     ran = 0
     for learning in (True, False):
         target = folder if learning else folder / "inference"
         with console.status(f"cocotb on {target / 'core.v'}"):
-            manifest = build(network, target, learning=learning, residual=residual,
+            manifest = build(network, target, learning=learning, residual=residual, rules=rules,
                              max_pairs=max_pairs)
             bench = {"network": network if learning else network.with_trainable(()),
                      "samples": 8, "updates": 3}
@@ -115,11 +115,10 @@ def both_cores(network: Network, folder: Path, **options) -> tuple[Path, Path]:
             build(network, folder / "inference", learning=False, **options))
 
 
-def report(network: Network, folder: Path, *, residual: int, max_pairs: int, console) -> dict:
+def report(network: Network, folder: Path, *, console, **options) -> dict:
     """Count the resources of both cores; write ``report.json`` and ``report.md``; show them."""
     with console.status("Yosys counts the cores with and without learning"):
-        summary = resources.report(*both_cores(network, folder, residual=residual,
-                                               max_pairs=max_pairs))
+        summary = resources.report(*both_cores(network, folder, **options))
     resources.write(summary, folder)
     console.print(resources.table(summary))
     console.print(f"{Path(folder) / 'report.json'}, {Path(folder) / 'report.md'}")

@@ -14,7 +14,9 @@ import numpy as np
 
 from firmware_models.cycles import CycleModel
 from firmware_models.dense import forward
+from firmware_models.fast import FastLearner
 from firmware_models.learner import Learner, Settings, compare
+from firmware_models.line_rate_cycles import schedule
 from firmware_models.network import Network
 from sim.device import Device
 
@@ -25,11 +27,15 @@ CLOCK_MHZ = 200
 TEST_NOISE_SEED = 1_000_000     # the test set is disturbed once, and never learned from
 POINTS = 20                     # of the curve, beside the start
 RULES = {
+    "np": "node probes on the hidden layers and the delta rule for the last one",
     "es": "evolutionary strategy: P antithetic pairs per sample, sign or rank fitness",
     "spsa": "sign-m-SPSA: m random directions, the sign of each loss difference",
 }
+FAMILY = {"np": "np", "es": "es", "spsa": "es"}     # what a core needs for a rule
+OPTIONS = {"np": ("probes", "head_shift", "turn", "skip"), "es": ("pairs", "batch", "fitness")}
 # Found on the validation split of MNIST with noise:0.3.
 DEFAULTS = {
+    "np": {},
     "es": {"pairs": 4, "batch": 2, "fitness": "sign", "sigma_log2": 3, "lr_shift": 7},
     "spsa": {"pairs": 2, "batch": 1, "fitness": "sign", "sigma_log2": 3, "lr_shift": 7},
 }
@@ -44,8 +50,8 @@ class Recovery:
     example, rule, disturbance : str
     settings : Settings
         Of every run; the seed of run s is derived from s.
-    forwards : int
-        Sample forwards (passes) to spend, the unperturbed ones included.
+    samples : int
+        To learn from, in each run.
     seeds : tuple of int
         One run each: order of samples, their noise, the core's first seed.
     """
@@ -53,12 +59,8 @@ class Recovery:
     rule: str
     disturbance: str
     settings: Settings
-    forwards: int
+    samples: int
     seeds: tuple[int, ...] = (1,)
-
-    @property
-    def samples(self) -> int:
-        return self.forwards // (1 + 2 * self.settings.pairs)
 
 
 def stream(dataset: data.Dataset, disturbance: str, samples: int, seed: int):
@@ -85,28 +87,34 @@ def run(recovery: Recovery, network: Network, manifest: Path, seed: int, residua
     -------
     dict
         seed, curve (samples, accuracy), before, after, samples, passes, cycles, seconds (of the
-        chip), simulated_hz (cycles per second of wall clock in Verilator), bit_exact, cycles_exact.
+        chip), simulated_hz (cycles per second of wall clock in Verilator), bit_exact, cycles_exact,
+        interval_learning, interval_inference (cycles between samples in a steady stream).
     """
     dataset = data.load(recovery.example)
     x_test = data.disturb(dataset.x_test, recovery.disturbance, TEST_NOISE_SEED).astype(np.int64)
     x, y = stream(dataset, recovery.disturbance, recovery.samples, seed)
     settings = replace(recovery.settings, seed=0x9E3779B9 * seed % 0xFFFFFFFF + 1)
-    learner = Learner(network, settings, residual)
+    # The compiled twin of the golden model, where there is one; the tests show that they are equal.
+    learner = (FastLearner if settings.rule == "np" else Learner)(network, settings, residual)
     curve = [(0, accuracy(network, x_test, dataset.y_test))]
     cycles, simulating, bit_exact, cycles_exact = 0, 0.0, True, True
     with Device(manifest, seed=seed) as device:
         device.configure(settings)
         ends = np.linspace(0, len(x), POINTS + 1).astype(int)
         for start, end in zip(ends, ends[1:], strict=False):
-            schedule = CycleModel(network).run(
-                end - start, settings, batch_index=learner.state.batch_index)
+            if settings.rule == "np":
+                expected = schedule(network, end - start, settings, learned=int(start))
+            else:
+                expected = CycleModel(network).run(
+                    end - start, settings, batch_index=learner.state.batch_index)
             begun = perf_counter()
             got = device.partial_fit(x[start:end], y[start:end])
             simulating += perf_counter() - begun
-            want = [int(learner.step(x[i], int(y[i])).argmax()) for i in range(start, end)]
+            want = learner.learn(x[start:end], y[start:end])
             cycles += device.clock_cycles
-            cycles_exact &= device.clock_cycles == schedule.clock_cycles
-            bit_exact &= got.tolist() == want and not compare(learner.state, device.state())
+            learning = _interval(device.in_cycles)
+            cycles_exact &= device.clock_cycles == expected.clock_cycles
+            bit_exact &= (got == want).all() and not compare(learner.state, device.state())
             curve.append((int(end), accuracy(learner.deployed_network(), x_test, dataset.y_test)))
             if progress:
                 progress(int(end))
@@ -114,11 +122,20 @@ def run(recovery: Recovery, network: Network, manifest: Path, seed: int, residua
         # The learned core itself classifies what it has never seen; the model must agree.
         sample = x_test[:1000]
         bit_exact &= device.predict(sample).tolist() == learner.predict(sample).tolist()
+        inference = _interval(device.in_cycles)
     return {"seed": seed, "before": curve[0][1], "after": curve[-1][1], "samples": len(x),
             "passes": passes, "cycles": int(cycles), "seconds": cycles / CLOCK_MHZ / 1e6,
             "simulated_hz": round(cycles / simulating),
             "bit_exact": bool(bit_exact), "cycles_exact": bool(cycles_exact),
+            "interval_learning": learning, "interval_inference": inference,
             "curve": [list(point) for point in curve]}
+
+
+def _interval(in_cycles) -> float:
+    """Cycles between samples in the second half of a job; an even number of them, for a schedule
+    may alternate."""
+    steps = max(len(in_cycles) // 4 * 2, 1)
+    return float(in_cycles[-1] - in_cycles[-1 - steps]) / steps if len(in_cycles) > steps else 0.0
 
 
 def summarize(recovery: Recovery, network: Network, runs: list[dict], residual: int) -> dict:
@@ -131,9 +148,14 @@ def summarize(recovery: Recovery, network: Network, runs: list[dict], residual: 
     return {
         "example": recovery.example, "rule": recovery.rule, "disturbance": recovery.disturbance,
         "layers": [network.stages[i].dense.name for i in recovery.settings.layers],
-        "clean": accuracy(network, dataset.x_test.astype(np.int64), dataset.y_test),
+        "probes": recovery.settings.probes if recovery.rule == "np"
+        else 2 * recovery.settings.pairs,
+        "clean": accuracy(network, *dataset.known()),
+        "levels": ["clean", "disturbed"] if dataset.x_known is None else ["known", "unseen"],
         "before": mean("before"), "after": mean("after"),
         "samples": runs[0]["samples"], "passes": runs[0]["passes"],
+        "cycles_per_sample_learning": mean("interval_learning"),
+        "cycles_per_sample_inference": mean("interval_inference"),
         "cycles": round(mean("cycles")), "clock_mhz": CLOCK_MHZ, "seconds": mean("seconds"),
         "simulated_hz": round(mean("simulated_hz")),
         "bit_exact": all(r["bit_exact"] for r in runs),
@@ -166,9 +188,10 @@ def plot(summary: dict, path: Path) -> None:
         axes.plot(*zip(*one["curve"], strict=True), color="tab:blue", alpha=0.35, linewidth=1)
     axes.plot(*zip(*summary["curve"], strict=True), color="tab:blue", linewidth=2,
               label=f"learning, mean of {len(summary['runs'])} seed(s)")
-    axes.axhline(summary["clean"], color="tab:green", linestyle="--", label="clean input")
+    clean, disturbed = summary["levels"]
+    axes.axhline(summary["clean"], color="tab:green", linestyle="--", label=clean)
     axes.axhline(summary["before"], color="tab:red", linestyle="--",
-                 label="disturbed, not learning")
+                 label=f"{disturbed}, not learning")
     axes.set(xlabel="samples learned from", ylabel="test accuracy (%)",
              title=f"{summary['example']}, {summary['disturbance']}, rule {summary['rule']} on "
                    f"{', '.join(summary['layers'])}")
@@ -189,12 +212,17 @@ def settings_for(rule: str, layers: tuple[int, ...], **options) -> Settings:
     if rule not in RULES:
         raise HwgenError(f"unknown rule {rule!r}; there are {', '.join(RULES)}")
     given = {name: value for name, value in options.items() if value is not None}
+    for family, names in OPTIONS.items():
+        for name in set(given) & set(names):
+            if family != FAMILY[rule]:
+                raise HwgenError(f"rule {rule} has no {name.replace('_', '-')}; it is for rule "
+                                 f"{family}")
     if rule == "spsa":
         for name in ("fitness", "batch"):
             if given.get(name, DEFAULTS["spsa"][name]) != DEFAULTS["spsa"][name]:
                 raise HwgenError(f"rule spsa has {name} {DEFAULTS['spsa'][name]}; for "
                                  f"{given[name]} use rule es")
     try:
-        return Settings(rule="es", layers=layers, **DEFAULTS[rule] | given)
+        return Settings(rule=FAMILY[rule], layers=layers, **DEFAULTS[rule] | given)
     except ValueError as error:
         raise HwgenError(str(error)) from None
