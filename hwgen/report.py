@@ -18,6 +18,7 @@ from rich.table import Table
 from firmware_models.cycles import CycleModel
 from firmware_models.formats import Fixed
 from firmware_models.learner import Settings
+from firmware_models.line_rate_cycles import shadow
 from firmware_models.network import Dense, Network, Relu
 
 from .devices import DEVICES, RESOURCES
@@ -166,8 +167,10 @@ def report(learning_manifest: Path, inference_manifest: Path, *, flatten: bool =
         "network": manifest["network"]["name"],
         "digest": manifest["digest"],
         "trainable": [stage["name"] for stage in manifest["stages"] if stage["trainable"]],
+        "rules": manifest["rules"],
         "residual": manifest["residual"],
         "max_pairs": manifest["max_pairs"],
+        "per_lane": _per_lane(manifest, cores["training"]["blocks"]),
         "yosys": results["learning", False]["yosys"],
         "note": NOTE,
         **cores,
@@ -229,16 +232,37 @@ def _rows(report):
 
 
 def _remarks(report):
-    cycles = report["cycles_per_sample"]
     return [
         report["note"],
         "Added: what learning adds to the same core built for inference alone. % is of the "
         "learning core.",
-        f"Cycles per sample: {cycles['inference']:g} without learning, {cycles['learning']:g} with "
-        f"{cycles['pairs']} pairs and an update per sample.",
-        f"Yosys {report['yosys']}, R = {report['residual']}, at most {report['max_pairs']} pairs, "
+        *_cycles_remark(report["cycles_per_sample"]),
+        "LUTs per weight lane, update and read-back: " + ", ".join(
+            f"{name} {luts:.1f}" for name, luts in report["per_lane"].items()) + ".",
+        f"Yosys {report['yosys']}, R = {report['residual']}, rules {', '.join(report['rules'])}, "
         f"network {report['digest'][:12]}.",
     ]
+
+
+def _cycles_remark(cycles):
+    if "np" in cycles:
+        np_cycles = cycles["np"]
+        free = (f"the first {np_cycles['free']} cost none" if np_cycles["free"] >= 0 else
+                "none is free")
+        yield (f"Cycles per sample: {cycles['inference']:g} without learning, "
+               f"{np_cycles['learning']:g} with {np_cycles['probes']} node probes; {free}, one "
+               f"more at most {np_cycles['per_probe']:g}. A probe takes no logic.")
+    if "es" in cycles:
+        yield (f"Cycles per sample: {cycles['inference']:g} without learning, "
+               f"{cycles['es']['learning']:g} with {cycles['es']['pairs']} pairs and an update per "
+               "sample.")
+
+
+def _per_lane(manifest, added):
+    """Added LUTs of each trainable memory by weight lane."""
+    return {stage["name"]: round(added[f"weights {stage['name']}"]["lut"] / stage["lanes"], 1)
+            for stage in manifest["stages"]
+            if stage["trainable"] and f"weights {stage['name']}" in added}
 
 
 def _read_manifest(path):
@@ -330,8 +354,10 @@ def _block_names(manifest):
     for index, stage in enumerate(manifest["stages"]):
         for unit in ("buffer", "engine", "weights"):
             names[f"core.{unit}{index}"] = f"{unit} {stage['name']}"
-        names[f"core.weights{index}.noise"] = f"noise {stage['name']}"
-    names |= {f"core.{unit}": unit for unit in ("readout", "loss", "controller")}
+        names[f"core.weights{index}.update.noise"] = f"noise {stage['name']}"
+        names[f"core.noise{index}"] = f"node noise {stage['name']}"
+    names |= {f"core.{unit}": unit for unit in ("readout", "loss", "controller", "progress")}
+    names["core.nodes"] = "node errors"
     names |= {"core.controller.fitness": "fitness", "core.registers": "registers"}
     return names | {manifest["top"]: "between blocks"}
 
@@ -381,14 +407,24 @@ def _cycles_per_sample(manifest):
 
     network = Network(name=manifest["network"]["name"], input=Fixed(**manifest["network"]["input"]),
                       layers=tuple(map(layer, manifest["network"]["layers"])))
-    settings = Settings(rule="es", layers=network.trainable, pairs=min(4, manifest["max_pairs"]))
 
     def steady(settings):
         out = CycleModel(network, learning=settings is not None).run(
             CYCLE_SAMPLES, settings).out_cycles
         return float(out[-1] - out[CYCLE_SAMPLES // 2 - 1]) / (CYCLE_SAMPLES // 2)
 
-    return {"inference": steady(None), "learning": steady(settings), "pairs": settings.pairs}
+    cycles = {"inference": steady(None)}
+    if "np" in manifest["rules"]:
+        settings = Settings(layers=network.trainable)
+        found = shadow(network, settings)
+        cycles["np"] = {"probes": settings.probes, "free": found["free"],
+                        "learning": found["intervals"][settings.probes],
+                        "per_probe": found["per_probe"], "intervals": found["intervals"]}
+    if "es" in manifest["rules"]:
+        settings = Settings(rule="es", layers=network.trainable,
+                            pairs=min(4, manifest["max_pairs"]))
+        cycles["es"] = {"learning": steady(settings), "pairs": settings.pairs}
+    return cycles
 
 
 def _sum(counts):
