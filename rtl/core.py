@@ -234,8 +234,8 @@ class Core(wiring.Component):
                              registers.window_lane)
         control = node = None
         if es_on:
-            control = self._evolution(m, registers, loss, progress, readback, buffers, engines,
-                                      memories)
+            control = self._evolution(m, registers, loss, progress, readback, by_nodes, buffers,
+                                      engines, memories)
             m.d.comb += control.learn.eq(registers.control_learn & ~by_nodes)
         if np_on:
             node = self._node_probes(m, registers, source, loss, progress, buffers, engines,
@@ -296,7 +296,8 @@ class Core(wiring.Component):
         """Register `layers`, one bit per trainable stage."""
         return Cat(registers.layers[i] for i in self.network.trainable)
 
-    def _evolution(self, m, registers, loss, progress, readback, buffers, engines, memories):
+    def _evolution(self, m, registers, loss, progress, readback, by_nodes, buffers, engines,
+                   memories):
         """Rule "es": the controller owns the stage where a sample's passes enter."""
         m.submodules.controller = control = LearnController(
             self.network, max_pairs=self.max_pairs)
@@ -333,7 +334,8 @@ class Core(wiring.Component):
                 control.head_label[position].eq(buffer.tag.label),
                 *assign_tag(weights.pass_tag, engine.w_tag),
                 *assign_tag(weights.bias_tag, engine.bias_tag),
-                weights.selected.eq(control.selected[position]),
+                # What node probes leave to the stages behind them is no noise on weights.
+                weights.selected.eq(control.selected[position] & ~by_nodes),
                 weights.sigma.eq(control.sigma), weights.sweep.eq(control.sweep[position]),
                 weights.pair.eq(control.pair), weights.seed.eq(control.sweep_seed),
                 weights.coefficient.eq(control.coefficient),
