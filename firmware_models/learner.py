@@ -159,8 +159,10 @@ class Learner:
         """
         self.settings = self._checked(settings)
         self.line_rate.restart(settings.seed)
-        self.state = replace(self.state, seed=settings.seed, batch_index=0, decays=0,
-                             decay_count=0, errors=np.zeros_like(self.state.errors))
+        none = np.zeros(0, np.int64)
+        self.state = replace(self.state, seed=settings.seed, seeds=none, deltas=none,
+                             batch_index=0, decays=0, decay_count=0,
+                             errors=np.zeros_like(self.state.errors))
 
     def _checked(self, settings: Settings) -> Settings:
         """`settings`, or ValueError where this network cannot have them."""

@@ -119,6 +119,7 @@ def test_configure_restarts_the_population():
     learner.configure(Settings(rule="es", layers=(1,), seed=9))
     after = learner.state
     assert (after.seed, after.batch_index, after.decays, after.decay_count) == (9, 0, 0, 0)
+    assert len(before.seeds) == 4 and not len(after.seeds) and not len(after.deltas)
     np.testing.assert_array_equal(after.weights[1], before.weights[1])
     assert (after.samples, after.updates) == (5, 1)
 
