@@ -24,13 +24,13 @@ class StubCore(wiring.Component):
     """Sums beats: logit c is (sum of the beats) * (1 - c), the prediction its low 2 bits.
 
     Packets of another length than 3 beats, or with a label above 3, are dropped and counted.
-    A learn bit counts 2 passes and 1 update. `window_data` is the bits of `window`, negated.
+    A learn bit counts 2 passes, 1 update and 1 seed. `window_data` is the bits of `window`, negated.
     `fault`, one of `FAULTS`, breaks a rule of the buses on purpose.
     """
 
     def __init__(self, fault: str | None = None):
         self.fault = fault
-        self.registers = Registers(True)
+        self.registers = Registers(True, ("es",))
         axil = {f"s_{name}": member for name, member in self.registers.signature.members.items()
                 if name.startswith("axil_")}
         super().__init__(axil | {
@@ -66,6 +66,7 @@ class StubCore(wiring.Component):
                             m.d.sync += [regs.samples.eq(regs.samples + 1),
                                          regs.passes.eq(regs.passes + 1 + 2 * learn),
                                          regs.updates.eq(regs.updates + learn),
+                                         regs.next_seed.eq(regs.next_seed + learn),
                                          regs.loss.eq(self.s_axis_tuser[:8])]
                             m.next = "HANG" if self.fault == "silent" else "ANSWER"
                         with m.Else():
@@ -89,8 +90,10 @@ class StubCore(wiring.Component):
             with m.State("HANG"):
                 pass
 
+        with m.If(regs.seed_write):
+            m.d.sync += regs.next_seed.eq(regs.seed)
         wait = Signal(range(WAIT + 1))
-        m.d.comb += [regs.window_ready.eq(wait == WAIT), regs.next_seed.eq(regs.seed),
+        m.d.comb += [regs.window_ready.eq(wait == WAIT),
                      regs.window_data.eq(-Cat(regs.window_word, regs.window_lane,
                                               regs.window_space))]
         with m.If(regs.window_request):
@@ -108,8 +111,9 @@ def write_stub(folder: Path, fault: str | None = None) -> Path:
              "master_width": 12, "bias_master_width": 12}
     manifest = folder / "manifest.json"
     manifest.write_text(json.dumps({
-        "top": "core", "verilog": "core.v", "learning": True, "residual": 4, "max_pairs": 8,
+        "top": "core", "verilog": "core.v", "learning": True, "rules": ["es"], "residual": 4,
+        "max_pairs": 8,
         "network": {"name": "stub", "input": asdict(Fixed(8, 8, signed=False)), "layers": []},
         "input": {"element_bits": 8, "elements_per_beat": 4, "beats": BEATS},
-        "stages": [stage], "registers": [asdict(r) for r in table(True)]}))
+        "stages": [stage], "registers": [asdict(r) for r in table(True, ("es",))]}))
     return manifest

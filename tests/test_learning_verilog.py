@@ -3,7 +3,6 @@ import shutil
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from firmware_models.formats import Fixed
@@ -11,6 +10,7 @@ from firmware_models.learner import Learner, Settings, compare
 from hwgen.build import build
 from sim.device import Device
 
+from .lockstep import lockstep
 from .networks import samples, small_network
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
@@ -32,35 +32,9 @@ def core(tmp_path_factory):
     def get(name) -> tuple:
         network, residual, max_pairs = CORES[name]
         folder: Path = tmp_path_factory.mktemp("core")
-        return network, residual, build(network, folder, residual=residual, max_pairs=max_pairs)
+        return network, residual, build(network, folder, residual=residual, rules=("es",),
+                                        max_pairs=max_pairs)
     return get
-
-
-def lockstep(core, settings: Settings, updates: int, learn_share: float = 1.0,
-             pauses: bool = True) -> Learner:
-    """Step learner and device together until `updates` updates; compare after each of them."""
-    network, residual, manifest = core
-    learner = Learner(network, settings, residual)
-    rng = np.random.default_rng(settings.seed)
-    x, y = samples(network, 500, seed=settings.seed)
-    with Device(manifest, seed=settings.seed) as device:
-        device.configure(settings)
-        step = 0
-        while learner.state.updates < updates:
-            # Up to one update's samples in one stream.
-            count = settings.batch - learner.state.batch_index
-            rows = np.arange(step, step + count) % len(x)
-            bits = rng.random(count) < learn_share
-            expected = [learner.step(x[n], int(y[n]), bool(bit)).argmax()
-                        for n, bit in zip(rows, bits, strict=True)]
-            idle, stall = rng.choice([0, 0.3, 0.8], 2) if pauses else (0, 0)
-            got = device.partial_fit(x[rows], y[rows], learn=bits, idle=idle, stall=stall)
-            assert got.tolist() == expected, f"step {step}"
-            difference = compare(learner.state, device.state())
-            assert difference == "", f"step {step}, update {learner.state.updates}: {difference}"
-            step += count
-        assert device.read("status") == 0
-    return learner
 
 
 @pytest.mark.parametrize("settings", [
@@ -69,7 +43,7 @@ def lockstep(core, settings: Settings, updates: int, learn_share: float = 1.0,
     Settings(rule="es", layers=(2,), pairs=3, fitness="sign", lr_shift=3, sigma_log2=1, seed=23),
 ], ids=["es-sign", "es-rank", "spsa"])
 def test_every_rule(core, settings):
-    learner = lockstep(core("two of three"), settings, UPDATES)
+    learner = lockstep(core("two of three"), (settings, UPDATES))
     start = Learner(learner.network, settings, learner.residual).state
     for index in settings.layers:
         assert (learner.state.weights[index] != start.weights[index]).any()
@@ -77,34 +51,35 @@ def test_every_rule(core, settings):
 
 def test_largest_population(core):
     lockstep(core("two of three"),
-             Settings(rule="es", layers=(1, 2), pairs=16, batch=3, lr_shift=6, seed=24), 40)
+             (Settings(rule="es", layers=(1, 2), pairs=16, batch=3, lr_shift=6, seed=24), 40))
 
 
 def test_lower_layer_alone(core):
     """Probes pass through a trainable layer that they do not perturb."""
-    lockstep(core("two of three"), Settings(rule="es", layers=(1,), pairs=3, lr_shift=4,
-                                           seed=25), 40)
+    lockstep(core("two of three"),
+             (Settings(rule="es", layers=(1,), pairs=3, lr_shift=4, seed=25), 40))
 
 
 @pytest.mark.parametrize("layers", [(0, 1, 2), (2,)])
 def test_mixed_learn_bits(core, layers):
     lockstep(core("all, no residual"),
-             Settings(rule="es", layers=layers, pairs=3, batch=4, lr_shift=7, seed=26),
-             40, learn_share=0.4)
+             (Settings(rule="es", layers=layers, pairs=3, batch=4, lr_shift=7, seed=26), 40),
+             learn_share=0.4)
 
 
 def test_all_layers_saturate(core):
     """No residual bits, weights at the ends of their range, the largest steps and probes."""
-    learner = lockstep(core("all, no residual"), Settings(
-        layers=(0, 1, 2), pairs=4, fitness="rank", sigma_log2=7, lr_shift=0, seed=27), 100)
+    learner = lockstep(core("all, no residual"), (Settings(
+        rule="es", layers=(0, 1, 2), pairs=4, fitness="rank", sigma_log2=7, lr_shift=0,
+        seed=27), 100))
     assert learner.state.saturations > 1000
 
 
 @pytest.mark.parametrize("fitness", ["sign", "rank"])
 def test_one_pair(core, fitness):
     """A rank among one pair is 0: the weights stay, and everything else goes on."""
-    learner = lockstep(core("one pair"), Settings(
-        layers=(0, 1), pairs=1, fitness=fitness, sigma_log2=4, lr_shift=0, seed=28), 60)
+    learner = lockstep(core("one pair"), (Settings(
+        rule="es", layers=(0, 1), pairs=1, fitness=fitness, sigma_log2=4, lr_shift=0, seed=28), 60))
     moved = any((learner.state.weights[k] != Learner(learner.network, learner.settings, 8)
                  .state.weights[k]).any() for k in (0, 1))
     assert moved == (fitness == "sign")

@@ -136,7 +136,7 @@ def run_unit(fmt, logits, labels, tags, gap):
         cycle = 0
         while True:
             _, _, commit, valid, *result = await ctx.tick().sample(
-                dut.commit, dut.o_valid, dut.o_loss, dut.o_probe, dut.o_negative)
+                dut.commit, dut.o_valid, dut.o_loss, dut.o_tag.probe, dut.o_tag.negative)
             if commit:
                 commits.append(cycle)
             if valid:

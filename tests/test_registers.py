@@ -10,6 +10,8 @@ from rtl.registers import Registers, member
 
 OKAY, SLVERR = 0, 2
 DEADLINE = 20_000                       # cycles
+BOTH = (True, ("es", "np"))             # with the registers of both rules
+CORES = [(False, ("np",)), (True, ("np",)), (True, ("es",)), BOTH]
 
 
 def simulate(dut, bench, *background):
@@ -77,17 +79,17 @@ def word(register, values) -> int:
     return sum(values[f.name] << f.lsb for f in register.fields)
 
 
-@pytest.mark.parametrize("learning", [False, True])
-def test_reset_and_readback(learning):
-    dut = Registers(learning)
+@pytest.mark.parametrize("core", CORES)
+def test_reset_and_readback(core):
+    dut = Registers(*core)
 
     async def bench(ctx):
         rng = random.Random(1)
-        for register in table(learning):
+        for register in table(*core):
             if register.access == "rw":
                 reset = word(register, {f.name: f.reset for f in register.fields})
                 assert await read(ctx, dut, register.offset) == (reset, OKAY), register.name
-        for register in table(learning):
+        for register in table(*core):
             if register.access != "rw":
                 continue
             values = {f.name: rng.getrandbits(f.width) for f in register.fields}
@@ -101,39 +103,39 @@ def test_reset_and_readback(learning):
     simulate(dut, bench)
 
 
-@pytest.mark.parametrize("learning", [False, True])
-def test_read_only(learning):
-    dut = Registers(learning)
+@pytest.mark.parametrize("core", CORES)
+def test_read_only(core):
+    dut = Registers(*core)
 
     async def bench(ctx):
-        if learning:
+        if core[0]:
             ctx.set(dut.window_ready, 1)
         for fill in (0, 1):
-            for register in table(learning):
+            for register in table(*core):
                 if register.access == "rw" or register.name == "id":
                     continue
                 values = {f.name: (2 ** f.width - 1) * fill for f in register.fields}
                 for f in register.fields:
                     ctx.set(getattr(dut, member(register, f)), values[f.name])
                 assert await read(ctx, dut, register.offset) == (word(register, values), OKAY)
-        for register in table(learning):
+        for register in table(*core):
             if register.access == "ro":
                 assert await write(ctx, dut, register.offset, 0xFFFFFFFF) == SLVERR
         assert await read(ctx, dut, 0) == (ID, OKAY)
     simulate(dut, bench)
 
 
-@pytest.mark.parametrize("learning", [False, True])
-def test_unmapped(learning):
-    dut = Registers(learning)
+@pytest.mark.parametrize("core", CORES)
+def test_unmapped(core):
+    dut = Registers(*core)
 
     async def bench(ctx):
-        known = {r.offset for r in table(learning)}
+        known = {r.offset for r in table(*core)}
         for address in range(0, 256, 4):
             if address not in known:
                 assert await read(ctx, dut, address) == (0, SLVERR)
                 assert await write(ctx, dut, address, 0xFFFFFFFF) == SLVERR
-        for register in table(learning):            # nothing moved
+        for register in table(*core):            # nothing moved
             if register.access == "rw":
                 reset = word(register, {f.name: f.reset for f in register.fields})
                 assert await read(ctx, dut, register.offset) == (reset, OKAY)
@@ -141,9 +143,9 @@ def test_unmapped(learning):
 
 
 def test_byte_strobes():
-    dut = Registers(True)
-    rate = next(r for r in table(True) if r.name == "rate")
-    seed = next(r for r in table(True) if r.name == "seed")
+    dut = Registers(*BOTH)
+    rate = next(r for r in table(*BOTH) if r.name == "rate")
+    seed = next(r for r in table(*BOTH) if r.name == "seed")
 
     async def bench(ctx):
         for strobe in range(16):
@@ -161,8 +163,8 @@ def test_byte_strobes():
 
 def test_pulses():
     """One cycle per write, with the value already on the outputs; none without strobes."""
-    dut = Registers(True)
-    names = [f"{r.name}_write" for r in table(True) if r.access == "rw"] + ["status_torn_clear"]
+    dut = Registers(*BOTH)
+    names = [f"{r.name}_write" for r in table(*BOTH) if r.access == "rw"] + ["status_torn_clear"]
     seen = []
 
     async def monitor(ctx):
@@ -174,7 +176,7 @@ def test_pulses():
                     seen.append((name, seed))
 
     async def bench(ctx):
-        registers = {r.name: r for r in table(True)}
+        registers = {r.name: r for r in table(*BOTH)}
         for register in registers.values():
             await write(ctx, dut, register.offset, 5, stall=3)
         await write(ctx, dut, registers["seed"].offset, 7, 0b0100)
@@ -184,7 +186,7 @@ def test_pulses():
         await ctx.tick().repeat(4)
 
     simulate(dut, bench, monitor)
-    order = [r for r in table(True) if r.access in ("rw", "w1c")]
+    order = [r for r in table(*BOTH) if r.access in ("rw", "w1c")]
     before = [r.name for r in order].index("seed")
     expected = [(f"{r.name}_write" if r.access == "rw" else "status_torn_clear",
                  1 if i < before else 5) for i, r in enumerate(order)]
@@ -193,8 +195,8 @@ def test_pulses():
 
 def test_back_pressure():
     """Answers are held; address and data may come in either order; reads and writes mix."""
-    dut = Registers(True)
-    seed = next(r for r in table(True) if r.name == "seed")
+    dut = Registers(*BOTH)
+    seed = next(r for r in table(*BOTH) if r.name == "seed")
 
     async def bench(ctx):
         rng = random.Random(2)
@@ -207,7 +209,7 @@ def test_back_pressure():
 
 
 def test_reads_do_not_wait_for_an_untaken_write_answer():
-    dut = Registers(True)
+    dut = Registers(*BOTH)
 
     async def bench(ctx):
         ctx.set(dut.axil_awaddr, 0x28)
@@ -225,7 +227,7 @@ def test_reads_do_not_wait_for_an_untaken_write_answer():
 @pytest.mark.parametrize("wait", [0, 1, 7])
 def test_window(wait):
     """The request is held until ready; the data of that one cycle is returned."""
-    dut = Registers(True)
+    dut = Registers(*BOTH)
     requests = []
 
     async def memory(ctx):

@@ -128,7 +128,7 @@ async def sweep(ctx, dut, seeds, coefficients):
         ctx.set(dut.last_pair, replay == len(seeds) - 1)
         _, _, accumulate, done, clip = await ctx.tick().sample(
             dut.accumulate, dut.sweep_done, dut.clipped)
-        cycles, clipped = cycles + 1, clipped + clip
+        cycles, clipped = cycles + 1, clipped + clip.bit_count()
         if accumulate:
             replay = (replay + 1) % len(seeds)
         if done:
