@@ -11,7 +11,8 @@ LOGITS = Fixed(16, 8, True, "RND", "SAT")
 
 
 def small_network(sizes, trainable=(), reuse=None, *, seed: int = 1, extreme: bool = False,
-                  weight: Fixed = WEIGHT, bias: Fixed = BIAS, source: Fixed = INPUT) -> Network:
+                  weight: Fixed = WEIGHT, bias: Fixed = BIAS, source: Fixed = INPUT,
+                  hidden: Fixed = HIDDEN) -> Network:
     """Dense layers of `sizes` with ReLUs between them and exact accumulators.
 
     Parameters
@@ -43,8 +44,8 @@ def small_network(sizes, trainable=(), reuse=None, *, seed: int = 1, extreme: bo
             weight_codes=draw(weight, (n_out, n_in)), bias_codes=draw(bias, n_out),
             trainable=k in trainable))
         if not last:
-            layers.append(Relu(name=f"relu{k + 1}", n=n_out, result=HIDDEN))
-            source = HIDDEN
+            layers.append(Relu(name=f"relu{k + 1}", n=n_out, result=hidden))
+            source = hidden
     return Network(name="small", input=features, layers=tuple(layers))
 
 
