@@ -1,6 +1,6 @@
 """Golden model of the fused sweep: the update that a base pass applies while it reads the words.
 
-    u_i = rnd((x_i - m_i) * 2**-step_shift),   M_ij -= c_j * u_i,   m_i += (x_i - m_i) / 32
+    u_ij = rnd(|c_j| (x_i - m_i) * 2**-shift),   M_ij -= sgn(c_j) u_ij,   m_i += (x_i - m_i) / 32
 
 x is the input of the sample from which c was learned, two learning samples ago. In the first stage
 it is centred by a running mean m: sensors deliver features with an offset, which is one direction
@@ -13,6 +13,7 @@ import numpy as np
 
 from .formats import Fixed
 from .network import Stage
+from .rules.node_probe import FRACTION
 
 DELAY = 2               # learning samples between a base pass and the one that reads its update
 MEAN_FRAC = 6           # fraction bits of the running mean
@@ -31,10 +32,13 @@ class Step:
     centred : bool
     residual : int
         Residual bits of the masters: they decide how fine a step can be.
+    bits : int
+        Of a coefficient, beside its sign: 1, or 4 with multipliers.
     """
     source: Fixed
     centred: bool
     residual: int
+    bits: int = 1
 
     @property
     def largest(self) -> int:
@@ -48,27 +52,39 @@ class Step:
 
     @property
     def width(self) -> int:
-        """Bits of a signed step."""
+        """Bits of a signed step of coefficient 1."""
         return self.largest.bit_length() + 1
+
+    @property
+    def input_width(self) -> int:
+        """Bits of a signed, centred input."""
+        return self.source.width + 1
 
     @property
     def mean(self) -> Fixed:
         """Format of the running mean."""
         return Fixed(self.source.width + MEAN_FRAC, MEAN_FRAC, self.source.signed)
 
-    def steps(self, x, mean) -> np.ndarray:
-        """u of input codes x [n_in], half rounded up."""
-        x = np.asarray(x, np.int64) - (np.asarray(mean) >> MEAN_FRAC if self.centred else 0)
-        return x + (1 << self.shift >> 1) >> self.shift
+    def centre(self, x, mean) -> np.ndarray:
+        """Input codes x [n_in] without their mean, where the stage has one."""
+        return np.asarray(x, np.int64) - (np.asarray(mean) >> MEAN_FRAC if self.centred else 0)
+
+    def steps(self, x, magnitude=1) -> np.ndarray:
+        """u of centred inputs x for coefficients of this magnitude, half rounded up; broadcast.
+
+        The bias counts as an input of full scale, ``1 << source.width``.
+        """
+        drop = self.shift + FRACTION[self.bits]
+        return np.asarray(magnitude) * x + (1 << drop >> 1) >> drop
 
 
-def step_of(stage: Stage, residual: int) -> Step:
-    return Step(stage.source, stage.index == 0, residual)
+def step_of(stage: Stage, residual: int, bits: int = 1) -> Step:
+    return Step(stage.source, stage.index == 0, residual, bits)
 
 
-def check(stage: Stage, residual: int) -> None:
+def check(stage: Stage, residual: int, bits: int = 1) -> None:
     """Raise ValueError where the guard of :func:`apply` could not keep a master in its range."""
-    need = max(3, EDGE_BITS - residual)
+    need = max(3 + FRACTION[bits], EDGE_BITS - residual)
     for what in ("weight", "bias"):
         fmt = getattr(stage.dense, what)
         if fmt.width < need:
@@ -86,7 +102,7 @@ def follow(mean, x) -> np.ndarray:
 
 
 def apply(master, c, u, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Masters after M -= c * u, and where the guard held one back.
+    """Masters after M -= sgn(c) * u, and where the guard held one back.
 
     A master in the outer sixteenth of its range is not moved further out. That is looked up in its
     upper bits before the addition, and no result needs to be clipped.
@@ -94,7 +110,8 @@ def apply(master, c, u, width: int) -> tuple[np.ndarray, np.ndarray]:
     Parameters
     ----------
     master : int64 array
-    c : -1, 0 or 1, broadcast
+    c : int64, broadcast
+        Coefficients: their signs, and whether there is one.
     u : int64, broadcast
     width : int
         Bits of a master.
@@ -104,4 +121,4 @@ def apply(master, c, u, width: int) -> tuple[np.ndarray, np.ndarray]:
     outwards = np.where((c < 0) ^ (u < 0), top == (1 << EDGE_BITS - 1) - 1,
                         top == -(1 << EDGE_BITS - 1))
     held = (c != 0) & outwards
-    return np.where(held, master, master - c * u), held
+    return np.where(held, master, master - np.sign(c) * u), held

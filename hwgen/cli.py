@@ -86,6 +86,8 @@ def _core(sub) -> None:
     group.add_argument("--rules", nargs="+", metavar="RULE", choices=("np", "es"),
                        help="rules that the core can learn by: np (node probes), es (evolutionary "
                        "strategy, also for spsa); what --rule needs by default, else np")
+    group.add_argument("--multipliers", action="store_true",
+                       help="np: coefficients of four bits and a DSP per weight lane")
     group.add_argument("--reuse", nargs="+", metavar="LAYER=N", type=_reuse, default=[],
                        help="reuse factors; the number of inputs by default")
     group.add_argument("--residual", type=int, default=4, metavar="R",
@@ -157,7 +159,8 @@ def _reuse(text: str) -> tuple[str, int]:
 def _options(args) -> dict:
     """Options of the core."""
     rules = args.rules or [recover.FAMILY.get(getattr(args, "rule", "np"), "np")]
-    return {"residual": args.residual, "rules": tuple(rules), "max_pairs": args.max_pairs}
+    return {"residual": args.residual, "rules": tuple(rules),
+            "multipliers": args.multipliers, "max_pairs": args.max_pairs}
 
 
 def _prepare(args):

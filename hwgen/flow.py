@@ -86,7 +86,7 @@ def _run_seed(recovery, network, manifest, seed, residual, done) -> dict:
 
 
 def regression(network: Network, folder: Path, *, residual: int, rules: tuple[str, ...],
-               max_pairs: int, seed: int, waves: bool, console) -> int:
+               multipliers: bool, max_pairs: int, seed: int, waves: bool, console) -> int:
     """cocotb benches on the whole core, learning and inference alone; returns the tests passed."""
     folder = Path(folder)
     settings = Settings(rule=rules[0], layers=network.trainable, pairs=min(2, max_pairs),
@@ -96,7 +96,7 @@ def regression(network: Network, folder: Path, *, residual: int, rules: tuple[st
         target = folder if learning else folder / "inference"
         with console.status(f"cocotb on {target / 'core.v'}"):
             manifest = build(network, target, learning=learning, residual=residual, rules=rules,
-                             max_pairs=max_pairs)
+                             multipliers=multipliers, max_pairs=max_pairs)
             bench = {"network": network if learning else network.with_trainable(()),
                      "samples": 8, "updates": 3}
             if learning:

@@ -94,11 +94,13 @@ def run(recovery: Recovery, network: Network, manifest: Path, seed: int, residua
     x_test = data.disturb(dataset.x_test, recovery.disturbance, TEST_NOISE_SEED).astype(np.int64)
     x, y = stream(dataset, recovery.disturbance, recovery.samples, seed)
     settings = replace(recovery.settings, seed=0x9E3779B9 * seed % 0xFFFFFFFF + 1)
-    # The compiled twin of the golden model, where there is one; the tests show that they are equal.
-    learner = (FastLearner if settings.rule == "np" else Learner)(network, settings, residual)
     curve = [(0, accuracy(network, x_test, dataset.y_test))]
     cycles, simulating, bit_exact, cycles_exact = 0, 0.0, True, True
     with Device(manifest, seed=seed) as device:
+        bits = device.manifest["coefficient_bits"]
+        # The compiled twin of the golden model, where there is one; tests show that they are equal.
+        learner = FastLearner(network, settings, residual) if settings.rule == "np" and bits == 1 \
+            else Learner(network, settings, residual, bits)
         device.configure(settings)
         ends = np.linspace(0, len(x), POINTS + 1).astype(int)
         for start, end in zip(ends, ends[1:], strict=False):

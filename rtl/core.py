@@ -54,6 +54,8 @@ class Core(wiring.Component):
         Residual bits R below each trainable weight, 0 to 8.
     rules : tuple of {"np", "es"}
         Node probes with delta head; evolutionary strategy. With both, a register selects.
+    multipliers : bool
+        Of "np": coefficients of four bits and a sign instead of one, and a DSP per weight lane.
     max_pairs : int
         Of "es": largest population in pairs, 1 to 64.
 
@@ -65,7 +67,8 @@ class Core(wiring.Component):
     """
 
     def __init__(self, network: Network, *, learning: bool = True, residual: int = 4,
-                 rules: tuple[str, ...] = ("np",), max_pairs: int = 16):
+                 rules: tuple[str, ...] = ("np",), multipliers: bool = False,
+                 max_pairs: int = 16):
         if learning and not network.trainable:
             raise ValueError(f"{network.name}: no layer is trainable; name one, or build for "
                              "inference alone")
@@ -81,6 +84,7 @@ class Core(wiring.Component):
                              f"{ERROR_SPACE - 1}")
         self.network = network if learning else network.with_trainable(())
         self.learning, self.residual, self.max_pairs = learning, residual, max_pairs
+        self.coefficient_bits = 4 if multipliers else 1
         self.rules = tuple(rule for rule in RULES if rule in rules) if learning else ()
         super().__init__({
             "s_axis_tdata": In(BEAT_WIDTH), "s_axis_tuser": In(USER_WIDTH),
@@ -153,7 +157,7 @@ class Core(wiring.Component):
             if dense.trainable:
                 weights = WeightMemory(
                     stage, residual=self.residual, rules=self.rules, max_pairs=self.max_pairs,
-                    first_generator=first_generator[stage.index])
+                    bits=self.coefficient_bits, first_generator=first_generator[stage.index])
                 m.d.comb += [weights.en.eq(engine.w_en), weights.first.eq(engine.w_first)]
             else:
                 weights = WeightRom(stage)
@@ -350,7 +354,8 @@ class Core(wiring.Component):
     def _node_probes(self, m, registers, source, loss, progress, buffers, engines, memories):
         """Rule "np": every base pass of a learning sample updates, and is probed."""
         network, first = self.network, engines[0]
-        m.submodules.nodes = node = NodeProbe(network, tag=loss.o_tag.shape())
+        m.submodules.nodes = node = NodeProbe(
+            network, tag=loss.o_tag.shape(), bits=self.coefficient_bits)
         m.d.comb += [
             source.train.eq(node.train), node.taken.eq(source.taken),
             node.entered.eq(first.pass_valid & first.pass_ready & base_pass(first.pass_tag)),

@@ -31,6 +31,8 @@ class FusedUpdate(wiring.Component):
     ----------
     stage : Stage
     residual : int
+    bits : int
+        Of a coefficient's magnitude: 1, or 4 for lanes with multipliers.
 
     Members
     -------
@@ -41,36 +43,38 @@ class FusedUpdate(wiring.Component):
     x : ``In``
         Input word ``addr`` of that pass, one cycle later.
     step, back : ``Out`` signed, one per input of a word
-        u and -u, so that a lane only has to choose; 0 without ``en``.
-    fired, negative : ``Out(n_out)``
-        Coefficients of the pass.
-    shift : ``In(1)``; fired_in, negative_in : ``In(1)``; w_word, w_lane : ``In``
+        u and -u, so that a lane only has to choose; 0 without ``en``. With multipliers ``step`` is
+        the centred input.
+    fired : ``Out(n_out * bits)``; negative : ``Out(n_out)``
+        Coefficients of the pass, magnitude and sign.
+    shift : ``In(1)``; fired_in : ``In(bits)``; negative_in : ``In(1)``; w_word, w_lane : ``In``
         Next node's coefficient, and where its bias is.
     loaded : ``In(1)``
         That was the last one.
     ready, spent : ``Out(1)``
         The next pass may start; every pass with known coefficients has started.
-    bias_addr : ``In``; bias_last : ``In(1)``; bias_fired, bias_negative : ``Out(drain_lanes)``
+    bias_addr : ``In``; bias_last : ``In(1)``; bias_fired, bias_negative : ``Out``
         Coefficients of a bias word, one cycle later; last word of this base pass.
     restart : ``In(1)``
         Drop coefficients.
     """
 
-    def __init__(self, stage: Stage, *, residual: int):
+    def __init__(self, stage: Stage, *, residual: int, bits: int = 1):
         dense = stage.dense
-        self.stage, self.model = stage, step_of(stage, residual)
+        self.stage, self.model, self.bits = stage, step_of(stage, residual, bits), bits
         word = address(dense.reuse_factor)
+        step = signed(self.model.width if bits == 1 else self.model.input_width)
         super().__init__({
             "accepted": In(1), "started": In(1), "next_addr": In(word), "addr": In(word),
             "en": In(1), "x": In(dense.inputs_per_word * stage.source.width),
-            "step": Out(signed(self.model.width)).array(dense.inputs_per_word),
-            "back": Out(signed(self.model.width)).array(dense.inputs_per_word),
-            "fired": Out(dense.n_out), "negative": Out(dense.n_out),
-            "shift": In(1), "fired_in": In(1), "negative_in": In(1), "loaded": In(1),
+            "step": Out(step).array(dense.inputs_per_word),
+            "back": Out(step).array(dense.inputs_per_word),
+            "fired": Out(dense.n_out * bits), "negative": Out(dense.n_out),
+            "shift": In(1), "fired_in": In(bits), "negative_in": In(1), "loaded": In(1),
             "w_word": In(address(stage.drain_words)), "w_lane": In(address(stage.drain_lanes)),
             "ready": Out(1), "spent": Out(1),
             "bias_addr": In(address(stage.drain_words)), "bias_last": In(1),
-            "bias_fired": Out(stage.drain_lanes), "bias_negative": Out(stage.drain_lanes),
+            "bias_fired": Out(stage.drain_lanes * bits), "bias_negative": Out(stage.drain_lanes),
             "restart": In(1),
         })
 
@@ -83,12 +87,12 @@ class FusedUpdate(wiring.Component):
 
     def _coefficients(self, m):
         n_out = self.stage.dense.n_out
-        fired, negative = Signal(n_out), Signal(n_out)
+        fired, negative = Signal(n_out * self.bits), Signal(n_out)
         left = Signal(range(DELAY + 1), init=DELAY)
         m.d.comb += [self.ready.eq(left != 0), self.spent.eq(left == 0)]
         m.d.sync += left.eq(left + self.loaded - self.accepted)
         with m.If(self.shift):
-            m.d.sync += [fired.eq(Cat(fired[1:], self.fired_in)),
+            m.d.sync += [fired.eq(Cat(fired[self.bits:], self.fired_in)),
                          negative.eq(Cat(negative[1:], self.negative_in))]
         # Not in the cycle of acceptance: the pass before may still need its own for its last word.
         with m.If(self.started):
@@ -98,10 +102,10 @@ class FusedUpdate(wiring.Component):
 
     def _biases(self, m):
         """Bias words are read later than weight words, when the next coefficients may be here."""
-        words, lanes = self.stage.drain_words, self.stage.drain_lanes
+        words, lanes, bits = self.stage.drain_words, self.stage.drain_lanes, self.bits
         addr_bits = (words - 1).bit_length()
         m.submodules.codes = codes = memory.Memory(
-            shape=unsigned(2 * lanes), depth=2 << addr_bits, init=[])
+            shape=unsigned((bits + 1) * lanes), depth=2 << addr_bits, init=[])
         write, read = codes.write_port(granularity=1), codes.read_port(domain="comb")
         w_slot, r_slot, valid = Signal(), Signal(), Signal(2)
         lane = Signal(lanes)
@@ -109,7 +113,8 @@ class FusedUpdate(wiring.Component):
             lane.eq(1 << self.w_lane),
             write.addr.eq(Cat(self.w_word[:addr_bits], w_slot)),
             write.data.eq(Cat(self.fired_in.replicate(lanes), self.negative_in.replicate(lanes))),
-            write.en.eq(Cat(lane, lane) & self.shift.replicate(2 * lanes)),
+            write.en.eq(Cat(*(bit.replicate(bits) for bit in lane), lane)
+                        & self.shift.replicate((bits + 1) * lanes)),
             read.addr.eq(Cat(self.bias_addr[:addr_bits], r_slot)),
         ]
         with m.If(self.loaded):
@@ -119,8 +124,9 @@ class FusedUpdate(wiring.Component):
         with m.If(self.restart):
             m.d.sync += [w_slot.eq(0), r_slot.eq(0), valid.eq(0)]
         m.d.sync += [
-            self.bias_fired.eq(read.data[:lanes] & valid.bit_select(r_slot, 1).replicate(lanes)),
-            self.bias_negative.eq(read.data[lanes:]),
+            self.bias_fired.eq(read.data[:bits * lanes]
+                               & valid.bit_select(r_slot, 1).replicate(bits * lanes)),
+            self.bias_negative.eq(read.data[bits * lanes:]),
         ]
 
     def _steps(self, m):
@@ -151,7 +157,7 @@ class FusedUpdate(wiring.Component):
                 x = older - (mean >> MEAN_FRAC)
                 written.append(after)
             step = Signal.like(self.step[k], name=f"step{k}_now")
-            m.d.comb += step.eq((x + half) >> model.shift)
+            m.d.comb += step.eq((x + half) >> model.shift if self.bits == 1 else x)
             m.d.sync += [self.step[k].eq(Mux(self.en, step, 0)),
                          self.back[k].eq(Mux(self.en, -step, 0))]
             m.d.comb += write.data.word_select(k, layout).eq(Cat(written))

@@ -5,7 +5,13 @@ from amaranth.lib.wiring import In, Out
 
 from firmware_models.loss import LOSS_WIDTH
 from firmware_models.network import Network
-from firmware_models.rules.node_probe import DELTA, ERROR, MAX_PROBES, SHIFT_MAX
+from firmware_models.rules.node_probe import (
+    DELTA,
+    ERROR,
+    FRACTION,
+    MAX_PROBES,
+    SHIFT_MAX,
+)
 
 from .loss import HEAD_ERROR
 from .requantize import saturate
@@ -35,6 +41,8 @@ class NodeProbe(wiring.Component):
     network : Network
     tag : data.StructLayout
         Of a loss.
+    bits : int
+        Magnitude bits of a coefficient: 1 or 4.
 
     Members
     -------
@@ -52,8 +60,8 @@ class NodeProbe(wiring.Component):
         Node whose sign and activity are looked up in this cycle, and in which slot.
     spent : ``In``, one bit per trainable stage
         No coefficients are left there.
-    shift, loaded : ``Out``, one bit per trainable stage; fired, minus : ``Out(1)``
-        A coefficient for that stage; that was its last one.
+    shift, loaded : ``Out``, one bit per trainable stage; fired, minus : ``Out``
+        A coefficient for that stage, magnitude and sign; that was its last one.
     restart_request : ``In(1)``; hold, restart : ``Out(1)``
         New seed: no pass starts while ``hold``; forget what has not been applied (pulse).
     window_word : ``In``; window_data : ``Out``
@@ -61,8 +69,8 @@ class NodeProbe(wiring.Component):
     updated : ``Out(1)``; busy, torn : ``Out(1)``; torn_clear : ``In(1)``
     """
 
-    def __init__(self, network: Network, *, tag: data.StructLayout):
-        self.network = network
+    def __init__(self, network: Network, *, tag: data.StructLayout, bits: int = 1):
+        self.network, self.bits = network, bits
         self.stages = [network.stages[i] for i in network.trainable]
         self.hidden = len(network.hidden)
         self.nodes = sum(stage.dense.n_out for stage in self.stages)
@@ -75,7 +83,7 @@ class NodeProbe(wiring.Component):
             "word": Out(address(max(s.drain_words for s in self.stages))),
             "lane": Out(address(max(s.drain_lanes for s in self.stages))),
             "slot": Out(probed), "negative": In(probed), "active": In(probed),
-            "spent": In(n), "shift": Out(n), "fired": Out(1), "minus": Out(1), "loaded": Out(n),
+            "spent": In(n), "shift": Out(n), "fired": Out(bits), "minus": Out(1), "loaded": Out(n),
             "restart_request": In(1), "hold": Out(1), "restart": Out(1),
             "window_word": In(16), "window_data": Out(signed(ERROR.width)),
             "updated": Out(1), "busy": Out(1), "torn": Out(1), "torn_clear": In(1),
@@ -233,21 +241,23 @@ class NodeProbe(wiring.Component):
             fsm.ongoing(name) for name in ("PROBE", "HEAD", "COEFFICIENTS"))
         walking = probing | in_head | coefficients | fsm.ongoing("CLEAR")
 
-        # FIRE: a bit of the magnitude at or above the shift.
+        # FIRE: the error's magnitude in units of 2**shift, and what remains of it.
         base_shift = self.lr_shift if head is None else Mux(
             current == head, self.head_shift, self.lr_shift)
         total, shift = Signal(5), Signal(range(SHIFT_MAX + 1))
-        fire, magnitude = Signal(), Signal(ERROR.width)
+        limit, fraction = (1 << self.bits) - 1, FRACTION[self.bits]
+        fire, magnitude = Signal(self.bits), Signal(ERROR.width)
         m.d.comb += [
             total.eq(base_shift + self.decays),
-            shift.eq(Mux(total[4], SHIFT_MAX, total)),
+            shift.eq(Mux(total[4], SHIFT_MAX - fraction,
+                         Mux(total < fraction, 0, total - fraction) if fraction else total)),
             magnitude.eq(Mux(error[-1], ~error, error)),
-            fire.eq((magnitude >> shift).any()),
+            fire.eq(Mux(magnitude >> shift > limit, limit, magnitude >> shift)),
             self.minus.eq(error[-1]),
-            self.fired.eq(fire & mask.bit_select(current, 1)),
+            self.fired.eq(fire & mask.bit_select(current, 1).replicate(self.bits)),
         ]
         step = Signal(ERROR.width)
-        m.d.comb += step.eq(1 << shift)
+        m.d.comb += step.eq((1 if self.bits == 1 else self.fired) << shift)
 
         flip = self.negative.bit_select(current, 1) ^ (j & k).xor()
         size, add, take_away = Signal(ERROR.width), Signal(), Signal()
@@ -257,7 +267,7 @@ class NodeProbe(wiring.Component):
         ]
         value = Mux(in_head, self.error, Mux(coefficients, step.as_signed(), delta))
         m.d.comb += [
-            add.eq(Mux(coefficients, self.fired, counts & (
+            add.eq(Mux(coefficients, self.fired.any(), counts & (
                 in_head | self.active.bit_select(current, 1)))),
             take_away.eq(Mux(coefficients, ~self.minus, ~in_head & flip)),
             size.eq(value), term.eq(Mux(add, Mux(take_away, ~value, value), 0)),

@@ -4,10 +4,11 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from firmware_models.formats import Fixed
-from firmware_models.fused_update import EDGE_BITS, check, step_of
+from firmware_models.fused_update import EDGE_BITS, check
 from firmware_models.network import Stage
 from firmware_models.noise import BITS, generators
 from firmware_models.rules.es import COEFFICIENT_WIDTH
+from firmware_models.rules.node_probe import FRACTION
 from firmware_models.weight_memory import to_master
 
 from .fused_update import FusedUpdate
@@ -49,6 +50,8 @@ class WeightMemory(wiring.Component):
     residual : int
         Residual bits R below each weight.
     rules : tuple of {"es", "np"}
+    bits : int
+        Of "np": magnitude bits of a coefficient: 1, or 4 with a multiplier per lane.
     first_generator, max_pairs : int
         Of "es".
 
@@ -74,9 +77,9 @@ class WeightMemory(wiring.Component):
     """
 
     def __init__(self, stage: Stage, *, residual: int, rules: tuple[str, ...] = ("es",),
-                 first_generator: int = 0, max_pairs: int = 1):
+                 bits: int = 1, first_generator: int = 0, max_pairs: int = 1):
         dense = stage.dense
-        self.stage, self.residual, self.rules = stage, residual, rules
+        self.stage, self.residual, self.rules, self.bits = stage, residual, rules, bits
         self.first_generator, self.max_pairs = first_generator, max_pairs
         self.master = Fixed(dense.weight.width + residual, 0)
         self.bias_master = Fixed(dense.bias.width + residual, 0)
@@ -98,11 +101,11 @@ class WeightMemory(wiring.Component):
                 "coefficient": In(signed(COEFFICIENT_WIDTH)),
             }
         if "np" in rules:
-            check(stage, residual)
+            check(stage, residual, bits)
             members |= {
                 "accepted": In(1), "started": In(1), "next_addr": In(word), "update": In(1),
                 "x": In(dense.inputs_per_word * stage.source.width),
-                "fired_in": In(1), "negative_in": In(1), "shift": In(1), "loaded": In(1),
+                "fired_in": In(bits), "negative_in": In(1), "shift": In(1), "loaded": In(1),
                 "w_word": In(bias_word), "w_lane": In(address(stage.drain_lanes)),
                 "ready": Out(1), "spent": Out(1), "restart": In(1),
                 "bias_update": In(1), "bias_last": In(1),
@@ -162,7 +165,8 @@ class WeightMemory(wiring.Component):
     def _fused(self, m, codes, bias_codes, write, bias_write):
         """Masters after the update of this pass; they are written back a cycle later."""
         stage, dense = self.stage, self.stage.dense
-        m.submodules.fused = fused = FusedUpdate(stage, residual=self.residual)
+        m.submodules.fused = fused = FusedUpdate(
+            stage, residual=self.residual, bits=self.bits)
         for name in ("accepted", "started", "next_addr", "addr", "x", "shift", "fired_in",
                      "negative_in", "loaded", "w_word", "w_lane", "bias_addr", "bias_last",
                      "restart"):
@@ -170,33 +174,39 @@ class WeightMemory(wiring.Component):
         m.d.comb += [fused.en.eq(self.en & self.update), self.ready.eq(fused.ready),
                      self.spent.eq(fused.spent)]
 
-        held = []
+        bits, drop = self.bits, fused.model.shift + FRACTION[self.bits]
 
         def moved(code, step, back, fired, negative):
-            """M - c * u; the guard looks at the upper bits, so that the sum needs no clip."""
+            """M - sgn(c) * u, and whether the guard held it; the sum then needs no clip."""
+            if bits > 1:        # u is a product, in a DSP
+                product = Signal(signed(len(step) + bits + 1))
+                m.d.comb += product.eq(step * fired + (1 << drop >> 1))
+                step = product >> drop
+                back = -step
             top, edge, go = code[-EDGE_BITS:], Signal(), Signal()
-            up = negative ^ step[-1]
             out = Signal(signed(len(code)))
             m.d.comb += [
                 edge.eq(top[:-1] == (~top[-1]).replicate(EDGE_BITS - 1)),
-                go.eq(fired & ~(edge & (up ^ top[-1]))),
+                go.eq(fired.any() & ~(edge & (negative ^ step[-1] ^ top[-1]))),
                 out.eq(code + Mux(go, Mux(negative, step, back), 0)),
             ]
-            held.append(fired & ~go)
-            return out
+            return out, fired.any() & ~go
 
         en, per_word = Signal(), dense.inputs_per_word
         m.d.sync += en.eq(fused.en)
-        weights = [moved(code, fused.step[lane % per_word], fused.back[lane % per_word],
-                         fused.fired[lane // per_word], fused.negative[lane // per_word])
-                   for lane, code in enumerate(codes)]
+        moves = [moved(code, fused.step[lane % per_word], fused.back[lane % per_word],
+                       fused.fired.word_select(lane // per_word, bits),
+                       fused.negative[lane // per_word]) for lane, code in enumerate(codes)]
         bias_en = Signal()
         m.d.sync += bias_en.eq(self.bias_update)
-        full = step_of(stage, self.residual).largest
-        ahead, back = (Const(u, signed(fused.model.width)) for u in (full, -full))
-        weights_held, held = held, []
-        biases = [moved(code, ahead, back, fused.bias_fired[c] & bias_en, fused.bias_negative[c])
-                  for c, code in enumerate(bias_codes)]
+        # The bias counts as an input of full scale.
+        full = 1 << stage.source.width if bits > 1 else fused.model.largest
+        ahead, back = (Const(u, signed(full.bit_length() + 1)) for u in (full, -full))
+        bias_moves = [moved(code, ahead, back,
+                            fused.bias_fired.word_select(c, bits) & bias_en.replicate(bits),
+                            fused.bias_negative[c]) for c, code in enumerate(bias_codes)]
+        weights, biases = ([out for out, _ in found] for found in (moves, bias_moves))
+        held, bias_held = (Cat(stop for _, stop in found) for found in (moves, bias_moves))
 
         late, late_en = Signal.like(self.addr), Signal()
         bias_late, bias_late_en = Signal.like(self.bias_addr), Signal()
@@ -211,7 +221,7 @@ class WeightMemory(wiring.Component):
             write.addr.eq(late), write.data.eq(kept), write.en.eq(late_en),
             bias_write.addr.eq(bias_late), bias_write.data.eq(bias_kept),
             bias_write.en.eq(bias_late_en),
-            self.clipped.eq(Cat(en & Cat(weights_held).any(), Cat(held).any())),
+            self.clipped.eq(Cat(en & held.any(), bias_held.any())),
         ]
         return weights, biases
 

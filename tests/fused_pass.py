@@ -125,7 +125,7 @@ class Plan:
             if one.c is not None:
                 old, *newer = kept
                 kept = [*newer, one.x]
-                out[-1] = step.steps(old, mean)
+                out[-1] = step.steps(step.centre(old, mean))
                 if step.centred:
                     mean = follow(mean, old)
         return out

@@ -5,6 +5,8 @@
     e_c += p_c - [c == y]                                             (the last layer)
     c_j = sgn(e_j) if |e_j| >= 2**lr_shift else 0,   e_j -= c_j * 2**lr_shift,   M_ij -= c_j * u_i
 
+Cores with multipliers have coefficients of four bits and a sign instead, in quarters of that step.
+
 s_j = +-1 is drawn anew for every sample and node; the rows (-1)**popcount(k & j) of a Hadamard
 matrix make a sample's probes orthogonal, so that they share nothing but what K < n_out forces on
 them. a_j says that node j was active in the base pass: the loss does not depend on the others, and
@@ -27,6 +29,7 @@ MAX_PROBES = 32
 DELTA = Fixed(10, 0, overflow="SAT")        # loss difference of a probe, 1/256 bit
 ERROR = Fixed(14, 0, overflow="SAT")        # accumulated error of a node
 AMPLITUDE_BITS = 6                          # sigma_log2 = 6: noise of 1 in the pre-activation
+FRACTION = {1: 0, 4: 2}                     # fraction bits of coefficients of so many bits
 SHIFT_MAX = 15                              # from ERROR.width - 1 on, no coefficient is left
 
 
@@ -52,13 +55,15 @@ def accumulate(errors, terms) -> np.ndarray:
     return requantize(np.asarray(errors) + terms, 0, ERROR)
 
 
-def coefficients(errors, shift: int) -> tuple[np.ndarray, np.ndarray]:
-    """Coefficients -1, 0 or 1 of the nodes and the errors that they leave.
+def coefficients(errors, shift: int, bits: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients of the nodes and the errors that they leave.
 
-    A node fires when its error reaches 2**shift; downwards one step later, because the magnitude
-    is taken as the ones' complement.
+    With one bit they are -1, 0 or 1: a node fires when its error reaches 2**shift. With four they
+    are -15 to 15, in units of 2**(shift - 2). Downwards each comes one step later, because the
+    magnitude is taken as the ones' complement.
     """
     errors = np.asarray(errors, np.int64)
-    fired = (errors ^ (errors >> 63)) >> shift != 0
-    c = np.where(fired, np.where(errors < 0, -1, 1), 0)
-    return c, errors - (c << shift)
+    unit = max(shift - FRACTION[bits], 0)
+    magnitude = np.minimum((errors ^ (errors >> 63)) >> unit, (1 << bits) - 1)
+    c = np.where(errors < 0, -magnitude, magnitude)
+    return c, errors - (c << unit)
