@@ -293,7 +293,7 @@ class Core(wiring.Component):
                 if np_on:       # the update of two learning samples before has to be known
                     blocked.append(base_pass(buffer.tag) & ~memories[index].ready)
             if np_on and index == 0:
-                blocked += [stop_first, node.hold]
+                blocked += [stop_first, base_pass(buffer.tag) & node.hold]
             self._take_by_itself(m, buffer, engine, owned=owned, blocked=Cat(blocked).any())
 
     def _selected(self, registers):

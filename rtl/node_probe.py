@@ -63,7 +63,7 @@ class NodeProbe(wiring.Component):
     shift, loaded : ``Out``, one bit per trainable stage; fired, minus : ``Out``
         A coefficient for that stage, magnitude and sign; that was its last one.
     restart_request : ``In(1)``; hold, restart : ``Out(1)``
-        New seed: no pass starts while ``hold``; forget what has not been applied (pulse).
+        New seed: no learning sample starts while ``hold``; forget what is not applied (pulse).
     window_word : ``In``; window_data : ``Out``
         Read-back of an error while nothing is learned from.
     updated : ``Out(1)``; busy, torn : ``Out(1)``; torn_clear : ``In(1)``

@@ -8,7 +8,8 @@ from hwgen.cli import main
 from hwgen.recover import settings_for
 
 RECOVER_KEYS = {"example", "rule", "disturbance", "clean", "before", "after", "samples", "passes",
-                "cycles", "clock_mhz", "seconds", "bit_exact", "curve"}
+                "cycles", "clock_mhz", "seconds", "bit_exact", "curve", "probes", "layers",
+                "cycles_per_sample_learning", "cycles_per_sample_inference"}
 
 
 def test_build_gives_the_same_bytes(tmp_path, capsys):
@@ -22,7 +23,7 @@ def test_build_gives_the_same_bytes(tmp_path, capsys):
 
 
 def test_recover(tmp_path, capsys):
-    assert main(["recover", "-o", str(tmp_path), "--forwards", "1800", "--seeds", "1", "2",
+    assert main(["recover", "-o", str(tmp_path), "--samples", "360", "--seeds", "1", "2",
                  "--rule", "spsa", "--train", "fc2", "fc3", "--layers", "fc2"]) == 0
     summary = json.loads((tmp_path / "recover.json").read_text())
     assert RECOVER_KEYS <= set(summary)
@@ -39,12 +40,16 @@ def test_recover(tmp_path, capsys):
     ("build --reuse fc1=5", "reuse factor 5 does not divide its 64 inputs"),
     ("build --residual 9", "residual must be 0 to 8 bits, not 9"),
     ("build --max-pairs 0", "max_pairs must be 1 to 64, not 0"),
-    ("recover --rule magic", "unknown rule 'magic'; there are es, spsa"),
+    ("recover --rule magic", "unknown rule 'magic'; there are np, es, spsa"),
     ("recover --rule spsa --fitness rank", "rule spsa has fitness sign"),
-    ("recover --pairs 17", "17 pairs do not fit a core for 16; raise --max-pairs"),
-    ("recover --layers fc1", "layer 'fc1' is not trainable in this core; name it in --train"),
+    ("recover --rule es --pairs 17", "17 pairs do not fit a core for 16; raise --max-pairs"),
+    ("recover --pairs 4", "rule np has no pairs; it is for rule es"),
+    ("recover --rule es --probes 4", "rule es has no probes; it is for rule np"),
+    ("recover --probes 33", "probes must be 0 to 32, not 33"),
+    ("recover --rule es --rules np", "rule es needs es in --rules"),
+    ("recover --layers fc2", "layer 'fc2' is not trainable in this core; name it in --train"),
     ("recover --disturb fog", "unknown disturbance 'fog'; choose one of none, noise:STD"),
-    ("recover --forwards 3", "3 forwards are less than one sample's 9"),
+    ("recover --samples 3", "3 samples are fewer than the curve has points; give 20 or more"),
 ])
 def test_refusals(words, message, tmp_path, capsys):
     assert main([*words.split(), "-o", str(tmp_path / "out")]) == 2
@@ -55,7 +60,7 @@ def test_refusals(words, message, tmp_path, capsys):
 
 def test_a_difference_is_a_failure(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(recover, "compare", lambda *_: "weights[2][0, 0]: 1, expected 2")
-    assert main(["recover", "-o", str(tmp_path), "--forwards", "400"]) == 2
+    assert main(["recover", "-o", str(tmp_path), "--samples", "40"]) == 2
     assert "state or predictions of core and golden model differ" in capsys.readouterr().err
 
 
@@ -75,6 +80,17 @@ def test_help(words, capsys):
     assert "usage: hwgen" in capsys.readouterr().out
 
 
+def test_node_probes(tmp_path):
+    assert main(["recover", "-o", str(tmp_path), "--samples", "300", "--seeds", "1",
+                 "--layers", "fc1", "fc3", "--probes", "4"]) == 0
+    summary = json.loads((tmp_path / "recover.json").read_text())
+    assert summary["bit_exact"] is True and summary["cycles_exact"] is True
+    assert (summary["rule"], summary["probes"], summary["passes"]) == ("np", 4, 300 * 5)
+    assert summary["layers"] == ["fc1", "fc3"]
+    assert summary["cycles_per_sample_inference"] == 64
+
+
 def test_settings_of_rules():
+    assert settings_for("np", (0, 2)).probes == 8
     assert settings_for("spsa", (2,), pairs=None).fitness == "sign"
     assert settings_for("es", (2,), pairs=8).pairs == 8

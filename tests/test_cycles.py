@@ -6,6 +6,7 @@ import pytest
 
 from firmware_models.cycles import CycleModel, interval_cycles
 from firmware_models.learner import Settings
+from firmware_models.line_rate_cycles import interval, schedule, shadow
 from hwgen.build import build
 from sim.device import Device
 
@@ -24,7 +25,8 @@ NETWORKS = {
 @pytest.fixture(scope="module", params=NETWORKS)
 def case(request, tmp_path_factory):
     network, trained = NETWORKS[request.param]
-    return network, trained, build(network, tmp_path_factory.mktemp("core"), max_pairs=4)
+    return network, trained, build(network, tmp_path_factory.mktemp("core"),
+                                   rules=("np", "es"), max_pairs=4)
 
 
 def check(network, device, job, **options) -> None:
@@ -74,6 +76,53 @@ def test_inference_core(tmp_path):
     with Device(build(network, tmp_path, learning=False)) as device:
         check(network, device, lambda: device.predict(x))
         check(network, device, lambda: device.logits(x), logits=True)
+
+
+@needs_cpp
+@pytest.mark.parametrize("learn", ["all", "mixed", "few"])
+@pytest.mark.parametrize("options", [
+    {"probes": 8}, {"probes": 1}, {"probes": 32, "turn": True}, {"probes": 0}, {"hidden": True}],
+    ids=["many", "one", "turn", "none", "hidden"])
+def test_node_probes(case, options, learn):
+    """Two jobs after each other: the second starts with an update on its way."""
+    network, trained, manifest = case
+    options = dict(options)
+    layers = network.hidden if options.pop("hidden", False) else trained
+    settings = Settings(layers=layers, **options)
+    x, y = samples(network, COUNT)
+    bits = np.random.default_rng(6).random(COUNT) < {"all": 1, "mixed": 0.5, "few": 0.1}[learn]
+    with Device(manifest) as device:
+        device.configure(settings)
+        learned = 0
+        for _ in range(2):
+            device.partial_fit(x, y, learn=bits)
+            expected = schedule(network, COUNT, settings, bits, learned=learned)
+            start = device.in_cycles[0]
+            np.testing.assert_array_equal(device.in_cycles - start, expected.in_cycles)
+            np.testing.assert_array_equal(device.out_cycles - start, expected.out_cycles)
+            device.state()              # settles
+            learned += int(bits.sum()) if layers else 0
+
+
+def test_models_agree_without_learning():
+    for network, _ in NETWORKS.values():
+        for logits in (False, True):
+            one = CycleModel(network).run(COUNT, logits=logits)
+            other = schedule(network, COUNT, Settings(), logits=logits)
+            np.testing.assert_array_equal(one.in_cycles, other.in_cycles)
+            np.testing.assert_array_equal(one.out_cycles, other.out_cycles)
+            assert one.passes == other.passes == COUNT
+
+
+def test_shadow():
+    """784-32-16-10: node probes on the first layer cost nothing, up to the end of its shadow."""
+    network = small_network((784, 32, 16, 10), (0, 2))
+    settings = Settings(layers=(0, 2))
+    found = shadow(network, settings)
+    assert found["inference"] == 784 and found["free"] >= 16
+    assert found["intervals"][8] / found["inference"] == 1
+    assert found["per_probe"] == 32
+    assert interval(network, Settings(layers=())) == 784
 
 
 def test_by_hand():

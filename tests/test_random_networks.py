@@ -4,9 +4,10 @@ import shutil
 import numpy as np
 import pytest
 
-from firmware_models import dense
+from firmware_models import dense, fused_update
 from firmware_models.cycles import CycleModel
 from firmware_models.learner import Learner, Settings, compare
+from firmware_models.line_rate_cycles import schedule
 from hwgen.build import build
 from hwgen.frontend import from_layers, lower
 from hwgen.frontend.layer_list import model_graph
@@ -73,14 +74,22 @@ def learn(rng, network, x, logits, folder) -> None:
     network = network.with_trainable([stage.dense.name for stage in network.stages])
     residual, max_pairs = int(rng.integers(0, 9)), int(rng.integers(1, 9))
     chosen = [i for i in network.trainable if rng.integers(2)] or [network.trainable[-1]]
+    try:
+        for stage in network.stages:
+            fused_update.check(stage, residual)
+        rule = str(rng.choice(["np", "es"]))
+    except ValueError:          # formats too narrow for node probes
+        rule = "es"
     settings = Settings(
+        rule=rule, probes=int(rng.integers(0, 9)), head_shift=int(rng.integers(0, 10)),
         layers=tuple(chosen), pairs=int(rng.integers(1, max_pairs + 1)),
         batch=int(rng.integers(1, 3)), fitness=str(rng.choice(["sign", "rank"])),
         sigma_log2=int(rng.integers(0, 8)), lr_shift=int(rng.integers(0, 16)),
         lr_decay=int(rng.integers(0, 4)), seed=int(rng.integers(1, 2**32)))
     learner = Learner(network, settings, residual)
     y = rng.integers(0, network.n_classes, len(x))
-    with Device(build(network, folder, residual=residual, max_pairs=max_pairs)) as device:
+    manifest = build(network, folder, residual=residual, rules=(rule,), max_pairs=max_pairs)
+    with Device(manifest) as device:
         np.testing.assert_array_equal(device.logits(x, idle=0.4, stall=0.4), logits)
         # The logits above went through the loss unit, as unperturbed passes of class 0.
         for row in x:
@@ -90,11 +99,12 @@ def learn(rng, network, x, logits, folder) -> None:
             device.partial_fit(x[k:k + 1], y[k:k + 1])
             learner.step(x[k], int(y[k]))
             assert not (difference := compare(learner.state, device.state())), (k, difference)
-        schedule = CycleModel(network).run(20, settings, batch_index=learner.state.batch_index)
+        expected = schedule(network, 20, settings, learned=8) if rule == "np" else \
+            CycleModel(network).run(20, settings, batch_index=learner.state.batch_index)
         device.partial_fit(x[8:28], y[8:28])
         for k in range(8, 28):
             learner.step(x[k], int(y[k]))
-        assert device.clock_cycles == schedule.clock_cycles
+        assert device.clock_cycles == expected.clock_cycles
         assert not compare(learner.state, device.state())
 
 

@@ -41,10 +41,11 @@ def toy(folder, *, learning: bool):
     wide = {**fixed, "width": 24}
     manifest = {
         "top": "core", "verilog": "core.v", "learning": learning, "residual": 4, "max_pairs": 2,
+        "rules": ["es"],
         "network": {"name": "toy", "input": fixed, "layers": [{
             "kind": "Dense", "name": "fc1", "n_in": 8, "n_out": 2, "reuse_factor": 8,
             "weight": fixed, "bias": fixed, "accum": wide, "result": wide, "trainable": learning}]},
-        "digest": "0" * 64, "stages": [{"name": "fc1", "trainable": learning}],
+        "digest": "0" * 64, "stages": [{"name": "fc1", "trainable": learning, "lanes": 2}],
     }
     path = folder / "manifest.json"
     path.write_text(json.dumps(manifest))
@@ -108,8 +109,8 @@ def test_cycles(made):
     # 8 features, one a cycle. With 2 pairs, a sample holds the only stage for 5 passes, fitness
     # and the update.
     assert made["cycles_per_sample"]["inference"] == 8
-    assert made["cycles_per_sample"]["learning"] > 8 * 5
-    assert made["cycles_per_sample"]["pairs"] == 2
+    assert made["cycles_per_sample"]["es"]["learning"] > 8 * 5
+    assert made["cycles_per_sample"]["es"]["pairs"] == 2
 
 
 def test_files(made, tmp_path):
