@@ -113,7 +113,7 @@ def test_unit_equals_model(case, gap):
     """Steps, coefficients and bias coefficients of every pass, with others in between."""
     stage, residual = CASES[case]
     dut, dense = FusedUpdate(stage, residual=residual), stage.dense
-    plan = Plan(stage, 24, gap, seed=len(case), restart_after=15)
+    plan = Plan(stage, 16, gap, seed=len(case), restart_after=9)
     wanted = {cycle + 1: (p, a) for p, one in enumerate(plan.passes) if one.c is not None
               for a, cycle in enumerate(one.words)}
     bias_wanted = {cycle + 1: (p, s) for p, one in enumerate(plan.passes) if one.c is not None
@@ -138,6 +138,7 @@ def test_unit_equals_model(case, gap):
             if cycle in wanted:
                 p, a = wanted[cycle]
                 steps[p][:, a] = [ctx.get(u) for u in dut.step]
+                assert [ctx.get(u) for u in dut.back] == (-steps[p][:, a]).tolist()
                 used[p].add(codes(ctx.get(dut.fired), ctx.get(dut.negative), dense.n_out))
             if cycle in bias_wanted:
                 p, s = bias_wanted[cycle]
