@@ -1,5 +1,7 @@
 # amaranth: UnusedElaboratable=no
 """Integer cross entropy: tables against exact arithmetic, values by hand, hardware and model."""
+import random
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 from firmware_models import loss as model
 from firmware_models.formats import Fixed
 from rtl.loss import LossUnit
+from rtl.shapes import tag_layout
 
 from .pysim import pauses, simulate, wait
 
@@ -174,6 +177,84 @@ def test_unit_equals_model(n, fmt, gap):
     if gap == "none" and n > 1:
         # Logits without a pause: a loss every n cycles.
         assert np.diff(results).tolist() == [n] * (len(logits) - 1)
+
+
+@pytest.mark.parametrize("pace", ["none", "some", "most"])
+@pytest.mark.parametrize("n, fmt, head", [
+    (1, Fixed(8, 4), 0), (2, Fixed(16, 8, True, "RND", "SAT"), 1), (3, Fixed(10, 2), 0),
+    (10, Fixed(20, 9), 2), (17, Fixed(6, 3, False), 1)])
+def test_errors_equal_model(n, fmt, head, pace):
+    """Base passes, probes and passes that nothing learns from, interleaved; errors where asked for.
+
+    A pass of a learning sample waits for `go`; the errors of the head wait for `error_go`, and the
+    pass behind for them.
+    """
+    tag = tag_layout(train=head + 1, nodes=2)
+    dut, count = LossUnit(n, fmt, tag, head), 24
+    logits, labels, _ = unusual(fmt, n, count)
+    draw = random.Random(n)
+    tags = []
+    for k in range(count):
+        train = draw.choice([0, draw.randrange(1 << head + 1), (1 << head + 1) - 1])
+        tags.append({"train": train, "probe": int(train and draw.random() < 0.5),
+                     "layer": draw.randrange(2), "more": draw.randrange(2)})
+    events, begun = [], []
+
+    async def source(ctx):
+        for row, label, of in zip(logits, labels, tags, strict=True):
+            while not ctx.get(dut.room):
+                await ctx.tick()
+            ctx.set(dut.reserve, 1)
+            for address, code in enumerate(row):
+                ctx.set(dut.en, 1)
+                ctx.set(dut.addr, address)
+                ctx.set(dut.payload, int(code) & (1 << fmt.width) - 1)
+                ctx.set(dut.commit, address == n - 1)
+                ctx.set(dut.tag.label, int(label))
+                for name, value in of.items():
+                    ctx.set(getattr(dut.tag, name), value)
+                await ctx.tick()
+                ctx.set(dut.reserve, 0)
+            ctx.set(dut.en, 0)
+            ctx.set(dut.commit, 0)
+        await wait(ctx, 30 * (3 * n + 20))
+
+    async def errors(ctx):
+        """The node errors' side: a learning pass at a time, each until its errors are there."""
+        pause, free, asked, due = pauses(pace), True, False, 0
+        while True:
+            go, ask = free and not next(pause), asked and not next(pause)
+            ctx.set(dut.go, go)
+            ctx.set(dut.error_go, ask)
+            asked = asked and not ask
+            due = n if ask else due
+            _, _, started, valid, loss, value, error, *of = await ctx.tick().sample(
+                dut.begun, dut.o_valid, dut.o_loss, dut.error_valid, dut.error,
+                *(getattr(dut.o_tag, name) for name in ("train", "probe", "layer", "more")))
+            assert go or not started
+            free = free and not started
+            if valid:
+                events.append(("loss", loss, *of))
+                if of[0]:
+                    begun.append(of[0])
+                    asked = bool(of[0] >> head & 1 and not of[1])
+                    free = not asked
+            if value:
+                assert due
+                events.append(("error", error))
+                due -= 1
+                free = free or due == 0
+
+    simulate(dut, source, errors, deadline=count * (30 * n + 100) + 30 * (3 * n + 20))
+    expected = []
+    for row, label, of in zip(logits, labels, tags, strict=True):
+        expected.append(("loss", int(model.cross_entropy(row, label, fmt)), *of.values()))
+        if of["train"] >> head & 1 and not of["probe"]:
+            expected += [("error", int(e)) for e in model.head_error(row, label, fmt)]
+    # Losses that nothing waits for may overtake the errors, never each other.
+    assert [e for e in events if e[0] == "loss"] == [e for e in expected if e[0] == "loss"]
+    assert [e for e in events if e[0] == "error"] == [e for e in expected if e[0] == "error"]
+    assert any(kind == "error" for kind, *_ in events)
 
 
 def test_widths():
