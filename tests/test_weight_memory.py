@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
-from firmware_models import noise
+from firmware_models import fused_update, noise
 from firmware_models import weight_memory as model
 from firmware_models.cycles import sweep_cycles
 from firmware_models.formats import Fixed
 from rtl.weight_memory import WeightMemory
 
+from .fused_pass import Plan
 from .networks import small_network
 from .pysim import fields, simulate
 
@@ -201,6 +202,64 @@ def test_sweeps(case):
     simulate(dut, bench, deadline=deadline)
     if "extreme" in case:
         assert any(clips)
+
+
+FUSED = {
+    # stage, residual
+    "one input a word": (stage_of((5, 4, 2), extreme=True), 4),
+    "several inputs, three outputs a bias word": (stage_of((12, 6, 3), reuse={0: 4, 1: 2}), 4),
+    "one word": (stage_of((5, 4, 3), reuse={0: 1, 1: 1}, extreme=True), 2),
+    "behind a ReLU, no residual": (stage_of((4, 6, 5, 3), index=1, extreme=True), 0),
+    "all residual": (stage_of((6, 3), weight=Fixed(5, 3), extreme=True), 8),
+    "smallest": (stage_of((1, 1)), 1),
+}
+
+
+@pytest.mark.parametrize("gap", ["none", "most"])
+@pytest.mark.parametrize("case", FUSED)
+def test_fused_passes(case, gap):
+    """What every pass is served, updated or not; words held back; every master at the end."""
+    stage, residual = FUSED[case]
+    dut, dense = WeightMemory(stage, residual=residual, rules=("np",)), stage.dense
+    plan = Plan(stage, 16, gap, seed=len(case), restart_after=10)
+    weights, biases = (model.to_master(codes, residual)
+                       for codes in (dense.weight_codes, dense.bias_codes))
+    expected, steps = [], plan.steps(residual)
+    largest = fused_update.step_of(stage, residual).largest
+    held = 0
+    for one, u in zip(plan.passes, steps, strict=True):
+        if one.c is not None:
+            weights, at_w = fused_update.apply(weights, one.c[:, None], u[None],
+                                               dense.weight.width + residual)
+            biases, at_b = fused_update.apply(biases, one.c, largest,
+                                              dense.bias.width + residual)
+            held += dense.words(at_w).any(-1).sum()
+            held += at_b.reshape(-1, stage.drain_words).any(0).sum()
+        w, b = model.deployed(weights, residual), model.deployed(biases, residual)
+        expected += [*dense.words(w).tolist(),
+                     *(b[s::stage.drain_words].tolist() for s in range(stage.drain_words))]
+    at = [(cycle + 2, "data") for one in plan.passes for cycle in one.words]
+    at_bias = [(cycle + 2, "bias_data") for one in plan.passes for cycle in one.biases]
+    shown, clips = {}, [0]
+
+    async def bench(ctx):
+        def seen(cycle):
+            clips[0] += ctx.get(dut.clipped).bit_count()
+            shown[cycle, "data"] = fields(ctx.get(dut.data), dense.weight.width, dense.lanes, True)
+            shown[cycle, "bias_data"] = fields(ctx.get(dut.bias_data), dense.bias.width,
+                                               stage.drain_lanes, True)
+
+        await plan.run(ctx, dut, seen)
+        assert await read_masters(ctx, dut) == (weights.tolist(), biases.tolist())
+
+    masters = dense.weight_codes.size + dense.n_out
+    simulate(dut, bench, deadline=plan.cycles + masters + 5)
+    got = []
+    for p in range(len(plan.passes)):
+        n, s = dense.reuse_factor, stage.drain_words
+        got += [shown[key] for key in [*at[p * n:(p + 1) * n], *at_bias[p * s:(p + 1) * s]]]
+    assert got == expected
+    assert clips[0] == held and (held > 0) == (dense.weight_codes == dense.weight.max).any()
 
 
 def test_widths():
