@@ -140,6 +140,53 @@ def test_a_feature_per_cycle(n_in, reuse, width):
     assert commits == [start + n_in for start in starts]
 
 
+@pytest.mark.parametrize("idle", ["none", "some"])
+def test_stages_that_learn(idle):
+    """What `train` is when a good packet with the learn bit ends goes with it, and counts as taken."""
+    net = network(6, 3)
+    dut, layout, draw = SampleInput(net, 3), beat_layout(net), random.Random(5)
+    kinds = ["good", "label", "good", "good", "long", "good", "good", "label", "good"] * 3
+    expected, tags, taken = [], [], []
+
+    async def source(ctx):
+        pause = pauses(idle)
+        ctx.set(dut.room, 1)
+        for kind in kinds:
+            learn, train = draw.randrange(2), draw.choice([0, 1, 5, 7])
+            beats = packet(layout, [1] * 6, CLASSES if kind == "label" else 1, learn)
+            if kind == "long":
+                beats = [*beats[:-1], (*beats[-1][:2], False), (0, 0, True)]
+            for data, user, last in beats:
+                while next(pause):
+                    await ctx.tick()
+                # Before the last beat it may still change.
+                final = beats.index((data, user, last)) == layout.beats - 1
+                ctx.set(dut.train, train if final else draw.randrange(8))
+                ctx.set(dut.tvalid, 1)
+                ctx.set(dut.tdata, data)
+                ctx.set(dut.tuser, user)
+                ctx.set(dut.tlast, last)
+                while not (await ctx.tick().sample(dut.tready, dut.taken))[2]:
+                    pass
+                ctx.set(dut.tvalid, 0)
+                ctx.set(dut.train, draw.randrange(8))
+            if kind == "good":
+                expected.append((learn, train * learn))
+        await wait(ctx, 20)
+
+    async def monitor(ctx):
+        while True:
+            _, _, commit, learn, train, one = await ctx.tick().sample(
+                dut.commit, dut.w_tag.learn, dut.w_tag.train, dut.taken)
+            if commit:
+                tags.append((learn, train))
+            taken.append(one)
+
+    simulate(dut, source, monitor, deadline=2000)
+    assert tags == expected
+    assert sum(taken) == sum(train > 0 for _, train in expected) > 0
+
+
 def test_widths():
     dut = SampleInput(network(12, 4))
     assert (len(dut.w_en), len(dut.w_addr), len(dut.w_data)) == (3, 2, 24)
