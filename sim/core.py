@@ -129,8 +129,9 @@ class Bench:
             got["biases"][index] = np.array([await self.window(index, words + j % drain, j // drain)
                                              for j in range(n_out)])
         nodes = sum(self.network.stages[i].dense.n_out for i in self.network.trainable)
-        got["errors"] = np.array([await self.window(ERROR_SPACE, node, 0) for node in range(nodes)]) \
-            if "np" in self.design["rules"] else np.zeros(nodes, np.int64)
+        got["errors"] = np.zeros(nodes, np.int64)
+        if "np" in self.design["rules"]:
+            got["errors"][:] = [await self.window(ERROR_SPACE, node, 0) for node in range(nodes)]
         got["seeds"] = np.array([await self.window(JOURNAL_SPACE, i, 0, signed=False)
                                  for i in range(pairs)])
         got["deltas"] = np.array([await self.window(JOURNAL_SPACE, i, 1) for i in range(pairs)])
@@ -219,7 +220,8 @@ async def first_learner(bench: Bench, settings) -> Learner:
     """
     await bench.configure(settings)
     await bench.registers.write("control", logits=1, learn=1)
-    learner = Learner(bench.network, settings, bench.design["residual"])
+    learner = Learner(bench.network, settings, bench.design["residual"],
+                      bench.design["coefficient_bits"])
     got = await bench.state(0)
     learner.state = replace(learner.state, weights=got["weights"], biases=got["biases"])
     if twins:
