@@ -32,7 +32,8 @@ def run_drains(cycles, count, read, stall, passes=PASSES):
             ctx.set(dut.own, own)
             ctx.set(dut.draining, draining)
             ctx.set(dut.word, word)
-            ctx.set(dut.may_start, not next(pause))
+            room = not next(pause)
+            ctx.set(dut.may_start, room)
             ctx.set(dut.summed, last_read[3])
             hold = ctx.get(dut.hold_last)
             ctx.set(dut.last_read, at_last and not hold)
@@ -63,7 +64,7 @@ def run_drains(cycles, count, read, stall, passes=PASSES):
             else:
                 word += 1
             if start:
-                assert pending
+                assert pending and room
                 draining, word = True, 0
             if at_last and not hold:
                 number, at = number + 1, 0
@@ -97,7 +98,7 @@ def test_schedule(cycles, read, count, stall):
     # Flags beside the words.
     assert late == [((n, k), k) for n, k, first, last in drains for _ in range(first, last + 1)]
     if stall == "none":
-        for (n, k, _, last), (m, after, first, _) in zip(drains, drains[1:], strict=False):
+        for (n, _, _, last), (m, after, first, _) in zip(drains, drains[1:], strict=False):
             assert n != m or first == last + 1, f"pass {n}: pause before probe {after}"
         ends = {n: last for n, _, _, last in drains}
         for n in range(len(PASSES) - 1):
