@@ -36,11 +36,13 @@ class Plan:
         How far events are apart.
     restart_after : int
         Number of passes after which coefficients are dropped.
+    bits : int
+        Of a coefficient's magnitude.
     """
 
     def __init__(self, stage, passes: int, gap: str, *, seed: int = 1,
-                 restart_after: int | None = None):
-        self.stage, dense = stage, stage.dense
+                 restart_after: int | None = None, bits: int = 1):
+        self.stage, self.bits, dense = stage, bits, stage.dense
         rng, draw = np.random.default_rng(seed), random.Random(seed)
         longest = {"none": 0, "some": 3, "most": 12}[gap]
         interval = max(dense.reuse_factor, stage.drain_words, 3)
@@ -56,11 +58,11 @@ class Plan:
                 known, drained = [nothing] * DELAY, []
             learns = draw.random() < 0.75
             if learns and not known:
-                known.append(rng.choice([-1, 0, 1], dense.n_out))
+                known.append(rng.integers(1 - (1 << bits), 1 << bits, dense.n_out))
                 ready = max(begun, drained.pop(0))
                 for j, c in enumerate(known[0]):
                     ready += 1 + draw.randint(0, longest)
-                    self._at(ready, shift=1, fired_in=int(c != 0), negative_in=int(c < 0),
+                    self._at(ready, shift=1, fired_in=abs(int(c)), negative_in=int(c < 0),
                              w_word=j % stage.drain_words, w_lane=j // stage.drain_words)
                 ready += draw.randint(0, longest)
                 self._at(ready, loaded=1)
@@ -116,16 +118,16 @@ class Plan:
             seen(cycle)
             await ctx.tick()
 
-    def steps(self, residual: int) -> list:
-        """u [n_in] of every pass, None for those that do not learn."""
-        step, n_in = step_of(self.stage, residual), self.stage.dense.n_in
+    def centred(self, residual: int) -> list:
+        """Inputs [n_in] of the steps of every pass, None for those that do not learn."""
+        step, n_in = step_of(self.stage, residual, self.bits), self.stage.dense.n_in
         kept, mean, out = [np.zeros(n_in, np.int64)] * DELAY, np.zeros(n_in, np.int64), []
         for one in self.passes:
             out.append(None)
             if one.c is not None:
                 old, *newer = kept
                 kept = [*newer, one.x]
-                out[-1] = step.steps(step.centre(old, mean))
+                out[-1] = step.centre(old, mean)
                 if step.centred:
                     mean = follow(mean, old)
         return out

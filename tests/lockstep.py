@@ -27,10 +27,10 @@ def lockstep(core, *parts: tuple[Settings, int], learn_share: float = 1.0,
     """
     network, residual, manifest = core
     first = parts[0][0]
-    learner = Learner(network, first, residual)
     rng = np.random.default_rng(first.seed)
     x, y = samples(network, 500, seed=first.seed)
     with Device(manifest, seed=first.seed) as device:
+        learner = Learner(network, first, residual, device.manifest["coefficient_bits"])
         step = 0
         for settings, updates in parts:
             learner.configure(settings)

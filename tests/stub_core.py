@@ -24,7 +24,8 @@ class StubCore(wiring.Component):
     """Sums beats: logit c is (sum of the beats) * (1 - c), the prediction its low 2 bits.
 
     Packets of another length than 3 beats, or with a label above 3, are dropped and counted.
-    A learn bit counts 2 passes, 1 update and 1 seed. `window_data` is the bits of `window`, negated.
+    A learn bit counts 2 passes, 1 update and 1 seed. `window_data` is the bits of `window`,
+    negated.
     `fault`, one of `FAULTS`, breaks a rule of the buses on purpose.
     """
 

@@ -40,7 +40,7 @@ class World:
         dut, pause = self.dut, pauses(self.stall)
         while True:
             ctx.set(dut.pass_ready, not next(pause))
-            ctx.set(dut.decays, min(self.updates, 15))          # the rate halves every time
+            ctx.set(dut.decays, min(self.updates, 15))      # the rate halves every time
             ctx.set(dut.loss_valid, bool(self.owed) and not next(pause))
             if ctx.get(dut.loss_valid):
                 loss, probe, negative = self.owed.pop(0)

@@ -12,15 +12,15 @@ from .networks import small_network
 from .pysim import simulate
 
 
-def step(residual, width=8, signed=False, centred=False) -> model.Step:
-    return model.Step(Fixed(width, 4, signed), centred, residual)
+def step(residual, width=8, signed=False, centred=False, bits=1) -> model.Step:
+    return model.Step(Fixed(width, 4, signed), centred, residual, bits)
 
 
 @pytest.mark.parametrize("of, largest, shift, width", [
     (step(4), 4, 6, 4), (step(0), 1, 8, 2), (step(2), 1, 8, 2), (step(3), 2, 7, 3),
     (step(8), 64, 2, 8), (step(8, width=6), 64, 0, 8)])
 def test_step_sizes_by_hand(of, largest, shift, width):
-    """A full-scale input moves a weight by a quarter of its step, but by one master step at least."""
+    """Full scale moves a weight by a quarter of its step, but by one master step at least."""
     assert (of.largest, of.shift, of.width) == (largest, shift, width)
 
 
@@ -39,6 +39,17 @@ def test_step_sizes_by_hand(of, largest, shift, width):
 ])
 def test_steps_by_hand(of, x, mean, expected):
     assert of.steps(of.centre(x, np.full(len(x), mean))).tolist() == expected
+
+
+def test_steps_of_four_bits_by_hand():
+    """Coefficients count in quarters: 4 of them are a step of one bit, 15 nearly four."""
+    of = step(4, bits=4)
+    assert of.steps(np.array([0, 31, 32, 127, 255]), 4).tolist() == [0, 0, 1, 2, 4]
+    assert of.steps(np.array([255, -255, 8, 9]), 15).tolist() == [15, -15, 0, 1]
+    assert of.steps(127, np.array([0, 1, 2, 15])).tolist() == [0, 0, 1, 7]
+    # A bias moves as with an input of full scale.
+    assert of.steps(256, np.array([0, 1, 4, 15])).tolist() == [0, 1, 4, 15]
+    assert step(0, bits=4).steps(256, np.array([1, 2, 15])).tolist() == [0, 1, 4]
 
 
 def test_mean_by_hand():
@@ -94,6 +105,14 @@ def test_refused_formats(options, residual, message):
         model.check(stage, residual)
 
 
+def test_refused_with_multipliers():
+    """Larger steps need two bits more between the guard and the end of the range."""
+    stage = small_network((4, 3), (0,), weight=Fixed(4, 2)).stages[0]
+    model.check(stage, 4)
+    with pytest.raises(ValueError, match="weight fixed<4,2> is too narrow .* needs 5 bits"):
+        model.check(stage, 4, 4)
+
+
 CASES = {
     # stage, residual
     "centred": (small_network((6, 4, 3), (0,), reuse={0: 6, 1: 2}).stages[0], 4),
@@ -107,13 +126,13 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("gap", ["none", "some", "most"])
+@pytest.mark.parametrize("gap, bits", [("none", 1), ("some", 4), ("most", 1), ("none", 4)])
 @pytest.mark.parametrize("case", CASES)
-def test_unit_equals_model(case, gap):
+def test_unit_equals_model(case, gap, bits):
     """Steps, coefficients and bias coefficients of every pass, with others in between."""
     stage, residual = CASES[case]
-    dut, dense = FusedUpdate(stage, residual=residual), stage.dense
-    plan = Plan(stage, 16, gap, seed=len(case), restart_after=9)
+    dut, dense = FusedUpdate(stage, residual=residual, bits=bits), stage.dense
+    plan = Plan(stage, 16, gap, seed=len(case), restart_after=9, bits=bits)
     wanted = {cycle + 1: (p, a) for p, one in enumerate(plan.passes) if one.c is not None
               for a, cycle in enumerate(one.words)}
     bias_wanted = {cycle + 1: (p, s) for p, one in enumerate(plan.passes) if one.c is not None
@@ -124,7 +143,8 @@ def test_unit_equals_model(case, gap):
     used, biases = {p: set() for p in learning}, {p: np.zeros(dense.n_out, int) for p in learning}
 
     def codes(fired, negative, count):
-        return tuple((fired >> j & 1) * (1 - 2 * (negative >> j & 1)) for j in range(count))
+        return tuple((fired >> bits * j & (1 << bits) - 1) * (1 - 2 * (negative >> j & 1))
+                     for j in range(count))
 
     async def bench(ctx):
         left = model.DELAY
@@ -148,10 +168,12 @@ def test_unit_equals_model(case, gap):
         await plan.run(ctx, dut, seen)
 
     simulate(dut, bench, deadline=plan.cycles + 2)
-    expected = plan.steps(residual)
+    # With multipliers the lanes make the steps.
+    expected, of = plan.centred(residual), model.step_of(stage, residual, bits)
     for p in learning:
         c = plan.passes[p].c
-        np.testing.assert_array_equal(steps[p].ravel(), expected[p], f"steps of pass {p}")
+        u = of.steps(expected[p]) if bits == 1 else expected[p]
+        np.testing.assert_array_equal(steps[p].ravel(), u, f"steps of pass {p}")
         assert used[p] == {tuple(c.tolist())}, f"coefficients of pass {p}"
         np.testing.assert_array_equal(biases[p], c, f"bias coefficients of pass {p}")
     assert any(plan.passes[p].c.any() for p in learning)

@@ -32,6 +32,7 @@ CORES = {
     "odd": (network((9, 15, 7, 3), (0, 1), {0: 3, 1: 5, 2: 7}, seed=4), 0, ("np",)),
     "wide": (network((9, 70, 4), (0, 1), {1: 14}, seed=5), 8, ("np",)),
     "single layer": (network((11, 5), (0,), seed=6, source=Fixed(9, 4)), 3, ("np",)),
+    "multipliers": (network((8, 9, 6, 4), (0, 2), {0: 4, 1: 3, 2: 3}, seed=8), 4, ("np",)),
     "both rules": (network((10, 8, 4), (0, 1), {0: 5, 1: 4}, seed=7), 4, ("es", "np")),
 }
 
@@ -43,7 +44,8 @@ def core(tmp_path_factory):
     def get(name) -> tuple:
         net, residual, rules = CORES[name]
         return net, residual, build(net, tmp_path_factory.mktemp("core"),
-                                    residual=residual, rules=rules, max_pairs=4)
+                                    residual=residual, rules=rules, max_pairs=4,
+                                    multipliers=name == "multipliers")
     return get
 
 
@@ -95,7 +97,8 @@ def test_one_word_passes(core, pauses):
 
 
 @pytest.mark.parametrize("name, layers", [
-    ("odd", (0, 1)), ("odd", (1,)), ("wide", (0, 1)), ("single layer", (0,))])
+    ("odd", (0, 1)), ("odd", (1,)), ("wide", (0, 1)), ("single layer", (0,)),
+    ("multipliers", (0, 2))])
 def test_shapes(core, name, layers):
     """Outputs that are no power of two; more than 32 of them; 0, 3 and 8 residual bits."""
     learner = lockstep(core(name), (
@@ -171,11 +174,13 @@ def test_single_settings_change_without_a_restart(core):
     with Device(manifest, seed=55) as device:
         device.configure(settings)
         for n, (register, values, changed) in enumerate([
-                ("probes", {"value": 2}, {"probes": 2}), ("layers", {"value": 3}, {"layers": (0, 1)}),
+                ("probes", {"value": 2}, {"probes": 2}),
+                ("layers", {"value": 3}, {"layers": (0, 1)}),
                 ("rule", {"turn": 1}, {"turn": True}), ("skip", {"value": 200}, {"skip": 200}),
                 ("sigma", {"value": 2}, {"sigma_log2": 2}),
                 ("rate", {"lr_shift": 4, "head_shift": 3}, {"lr_shift": 4, "head_shift": 3}),
-                ("layers", {"value": 0}, {"layers": ()}), ("layers", {"value": 4}, {"layers": (2,)}),
+                ("layers", {"value": 0}, {"layers": ()}),
+                ("layers", {"value": 4}, {"layers": (2,)}),
                 ("probes", {"value": 32}, {"probes": 32}), ("rule", {"turn": 0}, {"turn": False}),
                 ("layers", {"value": 7}, {"layers": (0, 1, 2)})]):
             part = slice(first, first + 2 + n)

@@ -45,6 +45,18 @@ def test_coefficients_by_hand(shift, errors, c, left):
     assert got[0].tolist() == c and got[1].tolist() == left
 
 
+@pytest.mark.parametrize("shift, errors, c, left", [
+    # In units of 2**(shift - 2): up to 15 of them.
+    (4, [3, 4, 16, 63, 64, 8191], [0, 1, 4, 15, 15, 15], [3, 0, 0, 3, 4, 8131]),
+    (4, [-4, -5, -16, -17, -8192], [0, -1, -3, -4, -15], [-4, -1, -4, -1, -8132]),
+    (1, [1, -1, -2, 20], [1, 0, -1, 15], [0, -1, -1, 5]),           # never below 1
+    (15, [8191, -8192], [0, 0], [8191, -8192]),
+])
+def test_coefficients_of_four_bits_by_hand(shift, errors, c, left):
+    got = model.coefficients(errors, shift, 4)
+    assert got[0].tolist() == c and got[1].tolist() == left
+
+
 NETWORKS = {
     "two hidden and head": small_network((5, 6, 5, 3), (0, 1, 2), {1: 3}),
     "hidden alone": small_network((5, 6, 4, 3), (0,), {1: 2}),
@@ -54,13 +66,13 @@ NETWORKS = {
 }
 
 
-def unit(network):
+def unit(network, bits=1):
     """In a clock domain whose reset the bench drives."""
     m = Module()
     m.domains.sync = domain = ClockDomain()
     tag = engine_tag(network, len(network.stages), ("np",), arriving=True)
     loss_tag = LossUnit(network.n_classes, network.stages[-1].result, tag=tag, head=None).tag_out
-    m.submodules.dut = dut = NodeProbe(network, tag=loss_tag)
+    m.submodules.dut = dut = NodeProbe(network, tag=loss_tag, bits=bits)
     return m, dut, domain
 
 
@@ -136,7 +148,8 @@ class World:
             if train >> p & 1:
                 shift = self.settings.head_shift if p == self.hidden else self.settings.lr_shift
                 c, self.errors[at] = model.coefficients(
-                    self.errors[at], min(shift + self.decays, model.SHIFT_MAX))
+                    self.errors[at], min(shift + self.decays, model.SHIFT_MAX),
+                    self.dut.bits)
             self.expected += [(p, int(value)) for value in c]
 
     async def tick(self, ctx, *, entered=0, train=0):
@@ -246,7 +259,7 @@ class World:
         return got
 
 
-@pytest.mark.parametrize("pause", ["none", "most"])
+@pytest.mark.parametrize("pause, bits", [("none", 1), ("most", 1), ("none", 4)])
 @pytest.mark.parametrize("name, settings", [
     ("two hidden and head", {"layers": (0, 1, 2), "probes": 3}),
     ("two hidden and head", {"layers": (0, 1, 2), "probes": 2, "turn": True, "skip": 3000}),
@@ -257,10 +270,10 @@ class World:
     ("three hidden", {"layers": (0, 1, 2), "probes": 1, "turn": True}),
     ("more than 32", {"layers": (0, 1), "probes": 32, "lr_shift": 7}),
 ], ids=str)
-def test_unit_equals_model(name, settings, pause):
+def test_unit_equals_model(name, settings, pause, bits):
     """Coefficients of every sample in their order, and the errors that are left."""
     network, count = NETWORKS[name], 8 if settings.get("probes") != 32 else 4
-    m, dut, _ = unit(network)
+    m, dut, _ = unit(network, bits)
     world = World(network, dut, Settings(**settings), pause, seed=len(str(settings)))
 
     async def bench(ctx):

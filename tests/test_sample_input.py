@@ -142,7 +142,7 @@ def test_a_feature_per_cycle(n_in, reuse, width):
 
 @pytest.mark.parametrize("idle", ["none", "some"])
 def test_stages_that_learn(idle):
-    """What `train` is when a good packet with the learn bit ends goes with it, and counts as taken."""
+    """A good packet with the learn bit takes what `train` is when it ends, and says so."""
     net = network(6, 3)
     dut, layout, draw = SampleInput(net, 3), beat_layout(net), random.Random(5)
     kinds = ["good", "label", "good", "good", "long", "good", "good", "label", "good"] * 3

@@ -215,23 +215,22 @@ FUSED = {
 }
 
 
-@pytest.mark.parametrize("gap", ["none", "most"])
+@pytest.mark.parametrize("gap, bits", [("none", 1), ("most", 1), ("none", 4)])
 @pytest.mark.parametrize("case", FUSED)
-def test_fused_passes(case, gap):
+def test_fused_passes(case, gap, bits):
     """What every pass is served, updated or not; words held back; every master at the end."""
     stage, residual = FUSED[case]
-    dut, dense = WeightMemory(stage, residual=residual, rules=("np",)), stage.dense
-    plan = Plan(stage, 16, gap, seed=len(case), restart_after=10)
+    dut, dense = WeightMemory(stage, residual=residual, rules=("np",), bits=bits), stage.dense
+    plan = Plan(stage, 16, gap, seed=len(case), restart_after=10, bits=bits)
     weights, biases = (model.to_master(codes, residual)
                        for codes in (dense.weight_codes, dense.bias_codes))
-    expected, steps = [], plan.steps(residual)
-    largest = fused_update.step_of(stage, residual).largest
-    held = 0
-    for one, u in zip(plan.passes, steps, strict=True):
+    expected, of, held = [], fused_update.step_of(stage, residual, bits), 0
+    for one, x in zip(plan.passes, plan.centred(residual), strict=True):
         if one.c is not None:
-            weights, at_w = fused_update.apply(weights, one.c[:, None], u[None],
+            u, size = of.steps(x, np.abs(one.c)[:, None]), np.abs(one.c)
+            weights, at_w = fused_update.apply(weights, one.c[:, None], u,
                                                dense.weight.width + residual)
-            biases, at_b = fused_update.apply(biases, one.c, largest,
+            biases, at_b = fused_update.apply(biases, one.c, of.steps(1 << of.source.width, size),
                                               dense.bias.width + residual)
             held += dense.words(at_w).any(-1).sum()
             held += at_b.reshape(-1, stage.drain_words).any(0).sum()
