@@ -70,13 +70,16 @@ class NodeNoise(wiring.Component):
 
         # DRAW: one new bit of the register per lane.
         register = Signal(BITS, init=int(model.start_state(1, self.generator)))
-        drawn, state = [], register
+        drawn, state = [], list(register)
         for _ in range(lanes):
-            drawn.append(Cat(state[tap] for tap in SERIAL_TAPS).xor())
-            state = Cat(drawn[-1], state)[:BITS]
+            # A signal of its own: written out, expressions grow exponentially with the lanes.
+            bit = Signal(name=f"drawn{len(drawn)}")
+            m.d.comb += bit.eq(Cat(state[tap] for tap in SERIAL_TAPS).xor())
+            drawn.append(bit)
+            state = [bit, *state[:-1]]
         slot, drawn_slot = Signal(), Signal()
         with m.If(self.draw):
-            m.d.sync += [register.eq(state), drawn_slot.eq(slot)]
+            m.d.sync += [register.eq(Cat(state)), drawn_slot.eq(slot)]
             with m.If(self.last):
                 m.d.sync += slot.eq(~slot)
         with m.If(self.restart):
