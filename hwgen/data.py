@@ -276,7 +276,7 @@ def _people(name: str, *, train, validation, known, field, field_validation, tes
                    n_classes=n_classes)
 
 
-def disturb(x, kind: str, rng_seed: int) -> np.ndarray:
+def disturb(x, kind: str, rng_seed: int, sensor: int = 0) -> np.ndarray:
     """Images as a disturbed sensor would deliver them.
 
     Parameters
@@ -290,6 +290,8 @@ def disturb(x, kind: str, rng_seed: int) -> np.ndarray:
         nearest pixel, black outside; ``impulse:F`` sets the fraction F of all pixels to 0 or 255.
     rng_seed : int
         The same seed gives the same disturbance.
+    sensor : int
+        Decides, alone, which columns are stuck: those of one sensor in every call.
 
     Returns
     -------
@@ -311,7 +313,7 @@ def disturb(x, kind: str, rng_seed: int) -> np.ndarray:
         y[:, inside] = x[:, source]
         y[:, ~inside] = 0
     elif name == "stuck":
-        columns = rng.permutation(side)[:math.ceil(amount * side)]
+        columns = np.random.default_rng(sensor).permutation(side)[:math.ceil(amount * side)]
         y.reshape(-1, side, side)[:, :, columns] = 255
     elif name in ("noise", "impulse"):
         # In parts, since float64 copies of a whole data set take hundreds of megabytes.

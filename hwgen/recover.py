@@ -24,7 +24,7 @@ from . import data
 from .errors import HwgenError
 
 CLOCK_MHZ = 200
-TEST_NOISE_SEED = 1_000_000     # the test set is disturbed once, and never learned from
+TEST_NOISE_SEED = 1_000_000     # the test set's own noise, which is never learned
 POINTS = 20                     # of the curve, beside the start
 RULES = {
     "np": "node probes on the hidden layers and the delta rule for the last one",
@@ -64,12 +64,15 @@ class Recovery:
 
 
 def stream(dataset: data.Dataset, disturbance: str, samples: int, seed: int):
-    """`samples` disturbed field samples in random order; reshuffled when the set is used up."""
+    """`samples` disturbed field samples in random order; reshuffled when the set is used up.
+
+    They come from the sensor `seed`, whose stuck columns are also those of the test set.
+    """
     x, y = dataset.field()
     rng = np.random.default_rng(seed)
     rounds = -(-samples // len(x))
     order = np.concatenate([rng.permutation(len(x)) for _ in range(rounds)])[:samples]
-    return data.disturb(x[order], disturbance, seed).astype(np.int64), y[order]
+    return data.disturb(x[order], disturbance, seed, sensor=seed).astype(np.int64), y[order]
 
 
 def accuracy(network: Network, x, y) -> float:
@@ -91,7 +94,8 @@ def run(recovery: Recovery, network: Network, manifest: Path, seed: int, residua
         interval_learning, interval_inference (cycles between samples in a steady stream).
     """
     dataset = data.load(recovery.example)
-    x_test = data.disturb(dataset.x_test, recovery.disturbance, TEST_NOISE_SEED).astype(np.int64)
+    x_test = data.disturb(dataset.x_test, recovery.disturbance, TEST_NOISE_SEED,
+                          sensor=seed).astype(np.int64)
     x, y = stream(dataset, recovery.disturbance, recovery.samples, seed)
     settings = replace(recovery.settings, seed=0x9E3779B9 * seed % 0xFFFFFFFF + 1)
     curve = [(0, accuracy(network, x_test, dataset.y_test))]

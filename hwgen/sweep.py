@@ -129,10 +129,8 @@ def _validation(name: str, disturbance: str, seed: int):
 
     Columns that are stuck are those of the stream. Other noise is drawn once, and never learned.
     """
-    x, y = _load(name).validation()
-    stuck = disturbance.startswith("stuck")
-    return data.disturb(x, disturbance, seed if stuck else VALIDATION_NOISE_SEED).astype(
-        np.int64), y
+    x, y = _load(name).field_validation()
+    return data.disturb(x, disturbance, VALIDATION_NOISE_SEED, sensor=seed).astype(np.int64), y
 
 
 def run(sweep: Sweep, network: Network, backend: str = "loky", jobs: int | None = None,
@@ -210,7 +208,7 @@ def summarize(sweep: Sweep, network: Network, curves: list[list]) -> dict:
         "example": network.name, "rule": "np", "disturbance": sweep.disturbance,
         "layers": [network.stages[i].dense.name for i in sweep.layers],
         "samples": sweep.samples, "seeds": list(sweep.seeds), "residual": sweep.residual,
-        "validation_samples": len(_load(network.name).validation()[0]),
+        "validation_samples": len(_load(network.name).field_validation()[0]),
         "before": float(np.mean([curve[0][1] for curve in curves])),
         "grid": {name: list(values) for name, values in sweep.grid.items()},
         "network": network.digest(),

@@ -247,12 +247,20 @@ def test_disturbances_do_what_they_say():
     assert (grey == 128).all()
 
 
-@pytest.mark.parametrize("kind", ["noise:0.3", "stuck:0.3", "impulse:0.3"])
+@pytest.mark.parametrize("kind", ["noise:0.3", "impulse:0.3"])
 def test_seed_decides(kind):
     x = np.arange(256, dtype=np.uint8).reshape(4, 64)
     first = data.disturb(x, kind, 1)
     assert (data.disturb(x, kind, 1) == first).all()
     assert (data.disturb(x, kind, 2) != first).any()
+    assert (data.disturb(x, kind, 1, sensor=2) == first).all()
+
+
+def test_sensor_decides_its_stuck_columns():
+    x = np.arange(256, dtype=np.uint8).reshape(4, 64)
+    first = data.disturb(x, "stuck:0.3", 1, sensor=1)
+    assert (data.disturb(x, "stuck:0.3", 2, sensor=1) == first).all()
+    assert (data.disturb(x, "stuck:0.3", 1, sensor=2) != first).any()
 
 
 @pytest.mark.parametrize("kind", ["fog", "noise", "noise:", "noise:-1", "noise:nan", "stuck:2",

@@ -7,7 +7,7 @@ import pytest
 
 from hwgen import data, example, sweep
 from hwgen.cli import main
-from hwgen.recover import accuracy
+from hwgen.recover import accuracy, stream
 
 TINY = "sweep --grid lr_shift=7,9 probes=4 --samples 100 --layers fc1 fc3 --seeds 1 2"
 
@@ -57,7 +57,10 @@ def test_disturbed_as_the_stream_is(disturbance, same):
     """The sensor whose columns are stuck is the same one; noise is not what was learned."""
     x, _ = data.load("digits").validation()
     got, _ = sweep._validation("digits", disturbance, 5)
-    assert (got == data.disturb(x, disturbance, 5)).all() == same
+    assert (got == data.disturb(x, disturbance, 5, sensor=5)).all() == same
+    dataset = data.load("digits")
+    held = (stream(dataset, "stuck:0.2", 9, 5)[0] == 255).all(0)
+    assert held.sum() >= 16 and (data.disturb(x, "stuck:0.2", 1, sensor=5)[:, held] == 255).all()
 
 
 def test_settings_of_a_combination():
