@@ -168,6 +168,24 @@ class FastLearner:
         return replace(self._plain.state, weights=weights, biases=biases, errors=a.errors.copy(),
                        **counters)
 
+    def load(self, weights: dict, biases: dict) -> None:
+        """Masters of the trainable stages, as :class:`State` has them; all else stays.
+
+        Raises
+        ------
+        ValueError
+            For masters that do not fit their bits.
+        """
+        a = self._arrays
+        for index in self.network.trainable:
+            rows, outputs = _parts(a.stages[index])
+            dense, R = self.network.stages[index].dense, self.residual
+            a.masters[rows] = Fixed(dense.weight.width + R, 0).check(weights[index]).T.ravel()
+            a.bias_masters[outputs] = Fixed(dense.bias.width + R, 0).check(biases[index])
+            a.codes[rows] = a.masters[rows] >> R
+            a.bias[outputs] = requantize(a.bias_masters[outputs] >> R, dense.bias.frac,
+                                         dense.accum)
+
     def deployed_network(self) -> Network:
         """The network as its multipliers see it now."""
         self._plain.state = self.state

@@ -36,6 +36,26 @@ def lockstep(network, parts, residual=4, seed=1):
     return plain.state
 
 
+def test_loaded_masters():
+    """Other masters are learned on from, as the plain learner would."""
+    network = small_network([6, 8, 4], trainable=(0, 1))
+    settings = Settings(layers=(0, 1), lr_shift=4, head_shift=4)
+    plain, fast = (kind(network, settings) for kind in (Learner, FastLearner))
+    rng = np.random.default_rng(1)
+    weights, biases = ({i: rng.integers(-2048, 2048, old.shape) for i, old in of.items()}
+                       for of in (plain.state.weights, plain.state.biases))
+    plain.state = replace(plain.state, weights=weights, biases=biases)
+    fast.load(weights, biases)
+    assert not compare(plain.state, vars(fast.state))
+    x, y = samples(network, 50)
+    assert fast.learn(x, y).tolist() == [plain.step(*one).argmax()
+                                         for one in zip(x, y, strict=True)]
+    assert not compare(plain.state, vars(fast.state))
+    with pytest.raises(ValueError, match="2048 is not a code of"):
+        fast.load({i: old + 4096 for i, old in weights.items()} | {0: np.full((8, 6), 2048)},
+                  biases)
+
+
 def random_settings(rng, network) -> Settings:
     """Rates are high, so that a few dozen samples move weights."""
     trainable = network.trainable
