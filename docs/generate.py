@@ -1,11 +1,13 @@
 """Write what the documents take from the code and from runs: python docs/generate.py
 
-docs/registers.md comes from the register table; what stands between ``<!-- name -->`` and
-``<!-- end -->`` in other documents from the files that ``make results`` leaves in docs/results.
+docs/registers.md comes from the register table, docs/results.md from the study; what stands
+between ``<!-- name -->`` and ``<!-- end -->`` in other documents from the files that ``make
+results`` leaves in docs/results.
 """
 import json
 from pathlib import Path
 
+from examples import study_page
 from firmware_models import registers
 
 ROOT = Path(__file__).parent.parent
@@ -69,6 +71,10 @@ def tuning_table() -> str:
     return "\n".join(lines)
 
 
+def results() -> dict:
+    return json.loads((RESULTS / "study.json").read_text())
+
+
 def terminal() -> str:
     """What ``make demo EXAMPLE=mnist`` printed last."""
     return "```\n" + (RESULTS / "mnist.demo.txt").read_text().strip("\n") + "\n```"
@@ -89,6 +95,7 @@ def documents() -> dict[Path, str]:
     readme, es = ROOT / "README.md", ROOT / "docs" / "rules" / "es.md"
     return {
         ROOT / "docs" / "registers.md": register_map(),
+        ROOT / "docs" / "results.md": study_page.markdown(results()),
         readme: filled(readme.read_text(), results=results_table, demo=terminal),
         es: filled(es.read_text(), tuning=tuning_table),
     }
@@ -97,6 +104,7 @@ def documents() -> dict[Path, str]:
 def main() -> None:
     for path, text in documents().items():
         path.write_text(text)
+    study_page.plot(results(), RESULTS)
 
 
 if __name__ == "__main__":
