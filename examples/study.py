@@ -1,10 +1,10 @@
 """The runs behind docs/results.md.
 
-    python -m examples.study -o docs/results/study.json [--only main table errors settings parts]
+    python -m examples.study -o docs/results/study.json [--only main table ...]
 
 np runs on the compiled golden model, es and spsa on the Verilated core; tests elsewhere hold each
-equal to the other of its kind. Settings were chosen on validation samples (`settings`, `parts`, and
-ES_EVERY below); all accuracies of `main`, `table` and `errors` are those of test samples.
+equal to the other of its kind. Settings were chosen on validation samples, which are those of
+`settings`, `choice` and `parts`; accuracies of `main`, `table` and `errors` are of test samples.
 """
 import argparse
 import functools
@@ -330,6 +330,20 @@ def setting_rows(seeds):
                    **change) for title, change in changes]
 
 
+def choice_rows(seeds):
+    """Why one amplitude serves all examples but `ecg`, and what that one needs."""
+    def one(name, disturbance, title, **change):
+        return np_row(f"`{name}` {disturbance}, {title}", name, disturbance,
+                      seeds or VALIDATION_SEEDS, POINTS, split="validation", **change)
+    rows = [one(name, disturbance, f"`sigma_log2` {sigma}", sigma_log2=sigma)
+            for name, disturbance in TABLE if name not in NP_OF for sigma in (4, 5, 6)]
+    for layers in (LAYERS, EVERY):
+        rows += [one("ecg", "none", f"{', '.join(layers)}, `sigma_log2` {sigma}, `skip` {skip}",
+                     layers=layers, sigma_log2=sigma, skip=skip)
+                 for sigma, skip in ((5, 0), (4, 0), (4, 64))]
+    return rows
+
+
 def part_rows(seeds):
     network, options = network_of(MAIN[0], layers_of(MAIN[0])), options_of(MAIN[0])
     return [row(variant.name, "np", network, MAIN[1], options,
@@ -339,7 +353,7 @@ def part_rows(seeds):
 
 
 SECTIONS = {"main": main_rows, "table": table_rows, "errors": error_rows,
-            "settings": setting_rows, "parts": part_rows}
+            "settings": setting_rows, "choice": choice_rows, "parts": part_rows}
 
 
 def execute(rows: list[dict], jobs: int, title: str) -> list[dict]:

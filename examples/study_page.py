@@ -165,12 +165,17 @@ def markdown(study: dict) -> str:
     if "errors" in study:
         parts.append(error_part(study))
     if "settings" in study or "parts" in study:
-        parts.append("## What matters\nMNIST with noise of 0.3, one change at a time.")
+        parts.append("## What matters\nMNIST with noise of 0.3, one change at a time; then the "
+                     "other data.")
     if "settings" in study:
         parts.append(change_part(study, "settings", "Settings", "The compiled model."))
     if "parts" in study:
         parts.append(change_part(study, "parts", "Parts of the rule",
                                  "The golden model with some of its functions replaced."))
+    if "choice" in study:
+        parts.append(change_part(
+            study, "choice", "Settings for all data", "An amplitude for images and speech; what "
+            "`ecg` needs (two classes, patients who contradict each other; mean of the classes)."))
     return "\n\n".join(parts) + "\n"
 
 

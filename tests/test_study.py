@@ -91,12 +91,41 @@ def test_float_training_learns(digits, monkeypatch):
     assert study.run_float(digits, "rotate:30", 1)["accuracy"][0] > start[0] + 30
 
 
+def row(rule, layers=("fc1", "fc3"), example="mnist", level=80.0):
+    """A row as examples/study.py writes it, of two seeds."""
+    def points(seed):
+        return [[n, level + seed, 50.0] for n in (0, 500, 2000, 16000)]
+    runs = [{"seed": s, "accuracy": [level + s, 50.0], "curve": points(s), "cycles_per_sample": 800,
+             "at_cycles": [[n, 2 * n, level - s, 40.0] for n in (500, 2000, 16000)]}
+            for s in (1, 2)]
+    return {"title": rule, "rule": rule, "example": example, "disturbance": "noise:0.3",
+            "layers": list(layers), "settings": {"lr_shift": 9}, "runs": runs, "seeds": [1, 2],
+            "cycles_per_sample": 784}
+
+
+STUDY = {
+    "np": {"settings": {"lr_shift": 9}, "layers": ["fc1"], "residual": 4,
+           "of": {"ecg": {"skip": 64}}},
+    "sets": {name: {"field": 1000, "known": [97.0, 96.0]} for name in ("mnist", "ecg")},
+    "float": {"rounds": 2, "samples": 100},
+    "main": {"command": "run it", "rows": [row("np")]},
+    "table": {"command": "run it", "rows": [
+        row(rule, layers, name, level) for name in ("mnist", "ecg") for rule, layers, level in (
+            ("np", ("fc1", "fc3"), 80.0), ("float", ("fc1", "fc3"), 90.0), ("es", ("fc3",), 70.0),
+            ("spsa", ("fc3",), 60.0))]},
+}
+
+
 def test_page_of_what_has_been_run():
-    runs = [{"seed": s, "curve": [[0, 40.0 + s, 40.0], [250, 80.0 + s, 80.0]]} for s in (1, 2)]
-    page = study_page.markdown({
-        "np": {"settings": {"lr_shift": 9}, "layers": ["fc1"], "residual": 4, "of": {}},
-        "main": {"command": "run it", "rows": [{
-            "title": "K = 8", "rule": "np", "example": "mnist", "disturbance": "noise:0.3",
-            "runs": runs, "seeds": [1, 2], "cycles_per_sample": 784}]}})
-    assert "| K = 8 | 41.5 ± 0.7 | 81.5 ± 0.7 | 784 |" in page
-    assert "Other disturbances" not in page
+    page = study_page.markdown(STUDY)
+    assert "| np | 81.5 ± 0.7 | 81.5 ± 0.7 | 81.5 ± 0.7 | 81.5 ± 0.7 | 784 |" in page
+    assert ("| `mnist` noise:0.3 | fc3 | 2,000 | 81.5 ± 0.7 | 71.5 ± 0.7 | 68.5 ± 0.7 (4,000) |"
+            in page)
+    # Of ecg the mean of the classes, which are the second number of a point.
+    assert "| `ecg` noise:0.3 | 1,000 | 96.0 | 50.0 ± 0.0 |" in page
+    assert "After errors" not in page and "What matters" not in page
+
+
+def test_figures(tmp_path):
+    study_page.plot(STUDY, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"study_noise.png", "study_table.png"}
