@@ -24,11 +24,10 @@ from firmware_models.fast import FastLearner
 from firmware_models.learner import Settings
 from firmware_models.network import Network
 from firmware_models.weight_memory import deployed
-from hwgen import data, example
+from hwgen import Device, data, example
 from hwgen.build import build
 from hwgen.recover import DEFAULTS, TEST_NOISE_SEED, stream
 from hwgen.sweep import VALIDATION_NOISE_SEED
-from sim.device import Device
 
 from .ablation import VARIANTS, Variant, learn, learner_of
 

@@ -126,8 +126,9 @@ samples, disturbed anew each time; the round that is best on validation samples)
 
 ### Against es and sign-SPSA
 The same streams and seeds; percent after as many samples, and after as many clock cycles (how many
-samples these are). The settings of es and sign-SPSA were chosen for the last layer of MNIST; on all
-layers those of sign-SPSA were not searched again. es: {settings(es["settings"])}; sign-SPSA: {settings(spsa["settings"])}{
+samples these are). The settings of es and sign-SPSA were chosen for the last layer of MNIST; those
+of sign-SPSA were not searched again for all layers.
+es: {settings(es["settings"])}; sign-SPSA: {settings(spsa["settings"])}{
 "; es on all layers: " + settings(every["settings"]) if every else ""}.
 
 """ + table(["data", "es trains", "np samples", "np", "es", "es, equal cycles", "sign-SPSA",
