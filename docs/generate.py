@@ -7,8 +7,10 @@ results`` leaves in docs/results.
 import json
 from pathlib import Path
 
-from examples import study_page
-from firmware_models import registers
+from examples import study_page, train
+from firmware_models import line_rate_cycles, registers
+from firmware_models.learner import Settings
+from hwgen import checkpoint, example
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results"
@@ -49,7 +51,10 @@ def results_table() -> str:
         row("after", learned),
         row("clock cycles", lambda run, _: f"{run['cycles']:,} = {1e3 * run['seconds']:.1f} ms at "
             f"{run['clock_mhz']} MHz"),
-        row("a sample, learning", lambda run, _: f"{run['cycles'] / run['samples']:.0f} cycles"),
+        row("cycles a sample, inferring", lambda run, _:
+            f"{run['cycles_per_sample_inference']:g}"),
+        row("cycles a sample, learning", lambda run, _:
+            f"{run['cycles_per_sample_learning']:g} ({run['probes']} probes)"),
         row("bit-exact with the golden model", lambda run, _: "yes" if run["bit_exact"] else "NO"),
         row("inference core", lambda _, rep: resources(rep["inference"]["total"])),
         row("**learning adds**", lambda _, rep: resources(rep["training"]["total"])),
@@ -57,6 +62,24 @@ def results_table() -> str:
             f"{rep['training']['percent']['KU040']['lut']:.2f} / "
             f"{rep['training']['percent']['KU115']['lut']:.2f} % of the LUTs"),
     ])
+
+
+def shadow_table() -> str:
+    """Cycles per sample of the examples' networks, by the cycle model."""
+    lines = ["| network | layers | inference | K = 8 | probes that cost nothing | one more |",
+             "|---|---|---|---|---|---|"]
+    for name in example.NAMES:
+        plain = train.network(checkpoint.load(name))
+        names = [stage.dense.name for stage in plain.stages]
+        sizes = [plain.n_in, *(stage.dense.n_out for stage in plain.stages)]
+        for layers in ((names[0], names[-1]), names):
+            network = plain.with_trainable(layers)
+            found = line_rate_cycles.shadow(network, Settings(layers=network.trainable))
+            free = found["free"] if found["free"] >= 0 else "none"
+            lines.append(f"| `{name}` {'-'.join(map(str, sizes))} | {', '.join(layers)} | "
+                         f"{found['inference']:g} | {found['intervals'][8]:g} | {free} | "
+                         f"{found['per_probe']:g} |")
+    return "\n".join(lines)
 
 
 def tuning_table() -> str:
@@ -93,9 +116,11 @@ def filled(text: str, **parts) -> str:
 def documents() -> dict[Path, str]:
     """Every generated document, with its contents."""
     readme, es = ROOT / "README.md", ROOT / "docs" / "rules" / "es.md"
+    line_rate = ROOT / "docs" / "line-rate.md"
     return {
         ROOT / "docs" / "registers.md": register_map(),
         ROOT / "docs" / "results.md": study_page.markdown(results()),
+        line_rate: filled(line_rate.read_text(), shadow=shadow_table),
         readme: filled(readme.read_text(), results=results_table, demo=terminal),
         es: filled(es.read_text(), tuning=tuning_table),
     }

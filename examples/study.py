@@ -22,6 +22,7 @@ from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from firmware_models.dense import forward
 from firmware_models.fast import FastLearner
 from firmware_models.learner import Settings
+from firmware_models.line_rate_cycles import interval
 from firmware_models.network import Network
 from firmware_models.weight_memory import deployed
 from hwgen import Device, data, example
@@ -64,17 +65,6 @@ FOLDER = Path("build") / "study"
 @functools.cache
 def network_of(name: str, layers: tuple[str, ...]) -> Network:
     return example.prepare(name, FOLDER / name, train=list(layers))[0]
-
-
-def cycles_per_sample(network: Network, settings: Settings) -> int:
-    """Clock cycles of a sample that rule np learns from.
-
-    The stages behind a probed one make a base pass and the probes' while the first one reads the
-    next sample.
-    """
-    hidden = [i for i in settings.layers if i < len(network.stages) - 1]
-    probes = settings.probes * (1 if settings.turn else len(hidden))
-    return max(network.n_in, (1 + probes) * max(s.dense.n_in for s in network.stages[1:]))
 
 
 def core_seed(seed: int) -> int:
@@ -275,7 +265,7 @@ def np_row(title, name, disturbance, seeds, points, *, layers=None, split="test"
     return row(title, "np", network, disturbance, options,
                [(run_np, network, disturbance, options, seed, points, split, residual)
                 for seed in seeds], residual=residual,
-               cycles_per_sample=cycles_per_sample(network, settings))
+               cycles_per_sample=interval(network, settings))
 
 
 def main_rows(seeds):

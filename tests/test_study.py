@@ -29,13 +29,6 @@ def test_scores():
     assert study.scores(np.array([0, 0, 0, 0]), np.array([0, 0, 0, 1])) == [75, 50]
 
 
-def test_cycles_of_a_sample():
-    network = small_network([100, 32, 16, 10], trainable=(0, 2))
-    settings = Settings(layers=(0, 2), probes=8)
-    assert study.cycles_per_sample(network, settings) == 9 * 32
-    assert study.cycles_per_sample(network, Settings(layers=(2,))) == 100
-
-
 def test_unchanged_variant_is_the_golden_model():
     network = small_network([6, 8, 4], trainable=(0, 1))
     settings = Settings(layers=(0, 1), lr_shift=4, head_shift=4)
