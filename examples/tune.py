@@ -17,7 +17,7 @@ import numpy as np
 
 from firmware_models.learner import Learner
 from hwgen import data, example
-from hwgen.recover import Recovery, accuracy, settings_for, stream
+from hwgen.recover import accuracy, settings_for, stream
 
 GRID = [
     ("es", {}),
@@ -40,14 +40,11 @@ def evaluate(network, rule: str, options: dict, disturbance: str, forwards: int,
     """Validation accuracy (%) after `forwards` sample forwards of one seed."""
     dataset = data.load(network.name)
     settings = settings_for(rule, network.trainable, **options, seed=seed)
-    run = Recovery(example=network.name, rule=rule, disturbance=disturbance, settings=settings,
-                   forwards=forwards)
     x_val, y_val = dataset.field_validation()
     x_val = data.disturb(x_val, disturbance, 2_000_000).astype(np.int64)
-    x, y = stream(dataset, disturbance, run.samples, seed)
+    x, y = stream(dataset, disturbance, forwards // (1 + 2 * settings.pairs), seed)
     learner = Learner(network, settings)
-    for features, label in zip(x, y, strict=True):
-        learner.step(features, int(label))
+    learner.learn(x, y)
     return accuracy(learner.deployed_network(), x_val, y_val)
 
 
@@ -59,7 +56,7 @@ def main() -> None:
     parser.add_argument("--forwards", type=int, default=40_000)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        network, _ = example.prepare("mnist", Path(folder))
+        network, _ = example.prepare("mnist", Path(folder), ["fc3"])
     jobs = [(rule, options, seed) for rule, options in GRID for seed in args.seeds]
     found = joblib.Parallel(n_jobs=-1, verbose=5)(
         joblib.delayed(evaluate)(network, rule, options, "noise:0.3", args.forwards, seed)

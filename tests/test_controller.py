@@ -52,8 +52,8 @@ class World:
             # Two cycles after the last word, the memory is done.
             ctx.set(dut.sweep_done, self.sweeping is not None and self.step == WORDS + 2)
             tag = dut.pass_tag
-            (_, _, valid, ready, seed, probe, negative, label, learn, owned, sweep,
-             pair, replay, coefficient, last_pair, done, release, updated) = await ctx.tick().sample(
+            (_, _, valid, ready, seed, probe, negative, label, learn, owned, sweep, pair, replay,
+             coefficient, last_pair, done, release, updated) = await ctx.tick().sample(
                 dut.pass_valid, dut.pass_ready, tag.seed, tag.probe, tag.negative, tag.label,
                 tag.learn, dut.owned, dut.sweep, dut.pair, dut.sweep_seed,
                 dut.coefficient, dut.last_pair, dut.sweep_done, dut.release, dut.updated)
