@@ -26,7 +26,7 @@ CORES = {
     # name: network, residual, rules
     "two of three": (network((12, 8, 6, 4), (0, 2), {0: 4, 1: 4, 2: 3}), 4, ("np",)),
     "all three": (network((10, 8, 6, 4), (0, 1, 2), {0: 5, 2: 2}, seed=2), 4, ("np",)),
-    "one word": (network((6, 5, 4), (0, 1), {0: 1, 1: 1}, seed=3, extreme=True), 2,
+    "one word": (network((6, 11, 4), (0, 1), {0: 1, 1: 1}, seed=3, extreme=True), 2,
                  ("np",)),
     # Drains of 5 words with 3 lanes, and of 7 with 1; the head stays.
     "odd": (network((9, 15, 7, 3), (0, 1), {0: 3, 1: 5, 2: 7}, seed=4), 0, ("np",)),

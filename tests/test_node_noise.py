@@ -78,7 +78,7 @@ def stage_of(*sizes, accum=None, **options):
 CASES = {
     "one a word": (stage_of(5, 6, 4), 0),
     "three a word, five words": (stage_of(9, 15, 4, reuse={1: 5}), 1),
-    "one word": (stage_of(4, 7, 3, reuse={1: 1}), 2),
+    "one word": (stage_of(4, 12, 3, reuse={1: 1}), 2),
     "more than 32": (stage_of(4, 40, 3, reuse={1: 20}), 0),
     "one node": (stage_of(4, 1, 3), 3),
     "noise beyond the accumulator": (stage_of(4, 4, 3, accum=Fixed(6, 7)), 0),
