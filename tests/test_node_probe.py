@@ -272,7 +272,7 @@ class World:
 ], ids=str)
 def test_unit_equals_model(name, settings, pause, bits):
     """Coefficients of every sample in their order, and the errors that are left."""
-    network, count = NETWORKS[name], 8 if settings.get("probes") != 32 else 4
+    network, count = NETWORKS[name], 8 if settings.get("probes") != 32 else 2
     m, dut, _ = unit(network, bits)
     world = World(network, dut, Settings(**settings), pause, seed=len(str(settings)))
 
