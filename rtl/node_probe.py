@@ -252,7 +252,8 @@ class NodeProbe(wiring.Component):
             shift.eq(Mux(total[4], SHIFT_MAX - fraction,
                          Mux(total < fraction, 0, total - fraction) if fraction else total)),
             magnitude.eq(Mux(error[-1], ~error, error)),
-            fire.eq(Mux(magnitude >> shift > limit, limit, magnitude >> shift)),
+            fire.eq((magnitude >> shift).any() if self.bits == 1 else
+                    Mux(magnitude >> shift > limit, limit, magnitude >> shift)),
             self.minus.eq(error[-1]),
             self.fired.eq(fire & mask.bit_select(current, 1).replicate(self.bits)),
         ]
