@@ -193,7 +193,7 @@ BUGS = (
     Bug("answers of probe passes delivered", "rtl/core.py",
         "tests/test_learning_verilog.py::test_lower_layer_alone",
         "readout.commit.eq(last.o_commit & ~perturbed)", "readout.commit.eq(last.o_commit)"),
-    Bug("node probes meet noise on the weights behind", "rtl/core.py",
+    Bug("node probes meet noise on the weights behind", "rtl/rules.py",
         "tests/test_line_rate_verilog.py::test_rules_in_turn",
         "control.selected[position] & ~by_nodes", "control.selected[position]"),
     Bug("a base pass does not wait for its update", "rtl/core.py",

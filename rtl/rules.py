@@ -1,0 +1,138 @@
+"""The wires of the rules: controllers, memories and noise of the trainable stages of a core."""
+from typing import NamedTuple
+
+from amaranth import *
+
+from firmware_models.rules.node_probe import MAX_PROBES
+
+from .controller import LearnController
+from .node_noise import NodeNoise
+from .node_probe import NodeProbe
+from .shapes import assign_tag, field_of
+
+__all__ = ["Readback", "base_pass", "evolution", "node_probes", "selected"]
+
+
+class Readback(NamedTuple):
+    """Read-back of the window: asked for, passes that must not start, nothing under way, where."""
+    request: Value
+    blocked: Value
+    quiet: Value
+    word: Value
+    lane: Value
+
+
+def base_pass(tag):
+    """Whether a pass is the unperturbed one of a sample that stages learn from."""
+    return tag.train.any() & ~field_of(tag, "probe")
+
+
+def selected(network, registers):
+    """Register `layers`, one bit per trainable stage."""
+    return Cat(registers.layers[i] for i in network.trainable)
+
+
+def evolution(m, core, registers, loss, progress, readback, by_nodes, buffers, engines, memories):
+    """Rule "es": the controller owns the stage where a sample's passes enter."""
+    m.submodules.controller = control = LearnController(
+        core.network, max_pairs=core.max_pairs)
+    # A number of pairs that the core cannot keep counts as the most it can.
+    too_many = (registers.pairs == 0) | (registers.pairs > core.max_pairs)
+    m.d.comb += [
+        control.layers.eq(selected(core.network, registers)),
+        control.pairs.eq(Mux(too_many, core.max_pairs, registers.pairs)),
+        control.batch.eq(registers.batch), control.rank.eq(registers.rule_fitness),
+        control.sigma_in.eq(registers.sigma), control.lr_shift.eq(registers.rate_lr_shift),
+        control.decays.eq(progress.decays), control.seed.eq(registers.seed),
+        control.seed_write.eq(registers.seed_write), control.hold.eq(readback.request),
+        control.journal_pair.eq(readback.word),
+        control.loss_valid.eq(loss.o_valid), control.loss.eq(loss.o_loss),
+        control.loss_probe.eq(loss.o_tag.probe), control.loss_negative.eq(loss.o_tag.negative),
+        registers.next_seed.eq(control.next_seed),
+        registers.progress_batch_index.eq(control.batch_index),
+    ]
+    trained = [memories[i] for i in core.network.trainable]
+    for position, index in enumerate(core.network.trainable):
+        buffer, engine, weights = buffers[index], engines[index], memories[index]
+        with m.If(control.owned[position]):
+            m.d.comb += [
+                engine.pass_valid.eq(control.pass_valid),
+                *assign_tag(engine.pass_tag, control.pass_tag),
+                control.pass_ready.eq(engine.pass_ready),
+                buffer.take.eq(control.release),
+            ]
+            with m.If(control.release):
+                m.d.comb += buffer.release.eq(1)
+        m.d.comb += [
+            control.head_valid[position].eq(buffer.valid),
+            control.head_learn[position].eq(buffer.tag.learn & ~field_of(buffer.tag, "probe")),
+            control.head_label[position].eq(buffer.tag.label),
+            *assign_tag(weights.pass_tag, engine.w_tag),
+            *assign_tag(weights.bias_tag, engine.bias_tag),
+            # What node probes leave to the stages behind them is no noise on weights.
+            weights.selected.eq(control.selected[position] & ~by_nodes),
+            weights.sigma.eq(control.sigma), weights.sweep.eq(control.sweep[position]),
+            weights.pair.eq(control.pair), weights.seed.eq(control.sweep_seed),
+            weights.coefficient.eq(control.coefficient),
+            weights.last_pair.eq(control.last_pair),
+        ]
+    m.d.comb += [
+        control.sweep_done.eq(Cat(weights.sweep_done for weights in trained).any()),
+        control.accumulate.eq(Cat(weights.accumulate for weights in trained).any()),
+    ]
+    return control
+
+
+def node_probes(m, core, registers, source, loss, progress, buffers, engines, memories):
+    """Rule "np": every base pass of a learning sample updates, and is probed."""
+    network, first = core.network, engines[0]
+    m.submodules.nodes = node = NodeProbe(
+        network, tag=loss.o_tag.shape(), bits=core.coefficient_bits)
+    m.d.comb += [
+        source.train.eq(node.train), node.taken.eq(source.taken),
+        node.entered.eq(first.pass_valid & first.pass_ready & base_pass(first.pass_tag)),
+        node.loss_valid.eq(loss.o_valid), node.loss.eq(loss.o_loss),
+        node.loss_tag.eq(loss.o_tag), loss.go.eq(node.go), node.loss_begun.eq(loss.begun),
+        node.lr_shift.eq(registers.rate_lr_shift),
+        node.head_shift.eq(registers.rate_head_shift), node.decays.eq(progress.decays),
+        node.skip.eq(registers.skip), node.turn.eq(registers.rule_turn),
+        node.restart_request.eq(registers.seed_write),
+        node.window_word.eq(registers.window_word),
+    ]
+    if loss.head is not None:
+        m.d.comb += [loss.error_go.eq(node.error_go),
+                     node.error_valid.eq(loss.error_valid), node.error.eq(loss.error)]
+    for position, index in enumerate(network.trainable):
+        buffer, engine, weights = buffers[index], engines[index], memories[index]
+        m.d.comb += [
+            weights.accepted.eq(engine.pass_valid & engine.pass_ready
+                                & base_pass(engine.pass_tag)),
+            weights.started.eq(engine.w_started & base_pass(engine.w_tag)),
+            weights.next_addr.eq(engine.w_next), weights.x.eq(buffer.r_data),
+            weights.update.eq(base_pass(engine.w_tag)),
+            weights.bias_update.eq(engine.bias_en), weights.bias_last.eq(engine.bias_last),
+            weights.shift.eq(node.shift[position]), weights.fired_in.eq(node.fired),
+            weights.negative_in.eq(node.minus), weights.loaded.eq(node.loaded[position]),
+            weights.w_word.eq(node.word), weights.w_lane.eq(node.lane),
+            weights.restart.eq(node.restart), node.spent[position].eq(weights.spent),
+        ]
+    # More probes than there are count as the most.
+    count = Mux(registers.probes > MAX_PROBES, MAX_PROBES, registers.probes)
+    for position, index in enumerate(network.hidden):
+        engine = engines[index]
+        m.submodules[f"noise{index}"] = noise = NodeNoise(
+            network.stages[index], generator=position)
+        m.d.comb += [
+            engine.count.eq(count),
+            noise.draw.eq(engine.drawn), noise.active.eq(engine.active),
+            noise.w_addr.eq(engine.o_addr), noise.last.eq(engine.o_commit),
+            noise.addr.eq(engine.noise_addr), noise.k.eq(engine.noise_k),
+            noise.sigma.eq(registers.sigma),
+            *[to.eq(value) for to, value in zip(engine.noise, noise.noise, strict=True)],
+            noise.r_word.eq(node.word), noise.r_lane.eq(node.lane),
+            noise.r_slot.eq(node.slot[position]),
+            node.negative[position].eq(noise.negative),
+            node.active[position].eq(noise.r_active),
+            noise.restart.eq(node.restart), noise.seed.eq(registers.seed),
+        ]
+    return node
