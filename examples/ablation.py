@@ -59,7 +59,7 @@ class Delayed(LineRate):
 def not_centred(seed: int, residual: int):
     """u = rnd(x * 2**-step_shift) in the first stage, too."""
     return [(line_rate, "step_of",
-             lambda stage, residual: fused_update.Step(stage.source, False, residual))]
+             lambda stage, residual, bits: fused_update.Step(stage.source, False, residual))]
 
 
 def not_gated(seed: int, residual: int):
@@ -92,7 +92,7 @@ def random_signs(seed: int, residual: int):
 def frozen_biases(seed: int, residual: int):
     """Biases stay."""
     def apply(master, c, u, width):
-        if np.ndim(u) == 0:                 # a bias: its step is one number
+        if np.ndim(master) == 1:            # a bias
             return master, np.zeros(np.shape(master), bool)
         return fused_update.apply(master, c, u, width)
     return [(line_rate, "apply", apply)]
@@ -102,19 +102,19 @@ def exact_products(seed: int, residual: int):
     """M_ij -= rnd(e_j (x_i - m_i) 2**-(lr_shift + step_shift)); no error is carried over."""
     @dataclass(frozen=True)
     class Exact(fused_update.Step):
-        def steps(self, x, mean):
-            x = np.asarray(x) - (np.asarray(mean) >> fused_update.MEAN_FRAC if self.centred else 0)
-            return x * 2.0 ** -self.shift
+        def steps(self, x, magnitude):
+            return magnitude * x * 2.0 ** -self.shift
 
-    def coefficients(errors, shift):
+    def coefficients(errors, shift, bits):
         return np.asarray(errors) * 2.0 ** -shift, np.zeros_like(errors)
 
     def apply(master, c, u, width):
-        raw = master - np.floor(c * u + 0.5).astype(np.int64)
+        raw = master - np.floor(np.sign(c) * u + 0.5).astype(np.int64)
         new = np.clip(raw, -1 << width - 1, (1 << width - 1) - 1)
         return new, new != raw
 
-    return [(line_rate, "step_of", lambda s, residual: Exact(s.source, s.index == 0, residual)),
+    return [(line_rate, "step_of",
+             lambda stage, residual, bits: Exact(stage.source, stage.index == 0, residual)),
             (node_probe, "coefficients", coefficients), (line_rate, "apply", apply)]
 
 
