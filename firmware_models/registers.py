@@ -116,6 +116,31 @@ def table(learning: bool, rules: tuple[str, ...] = NP) -> tuple[Register, ...]:
     return tuple(found)
 
 
+def settings_fields(settings, registers: dict) -> dict[str, dict[str, int]]:
+    """What to write for settings, by register and field, the seed last.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of :mod:`firmware_models.learner`.
+    registers : dict of name to register
+        As in a manifest; what the core does not have is left out.
+    """
+    values = {
+        "rule": {"fitness": ("sign", "rank").index(settings.fitness), "turn": int(settings.turn),
+                 "np": int(settings.rule == "np")},
+        "layers": {"value": sum(1 << layer for layer in settings.layers)},
+        "pairs": {"value": settings.pairs}, "batch": {"value": settings.batch},
+        "sigma": {"value": settings.sigma_log2},
+        "rate": {"lr_shift": settings.lr_shift, "head_shift": settings.head_shift,
+                 "lr_decay": settings.lr_decay},
+        "probes": {"value": settings.probes}, "skip": {"value": settings.skip},
+        "seed": {"value": settings.seed},
+    }
+    return {name: {f["name"]: values[name][f["name"]] for f in registers[name]["fields"]}
+            for name in values if name in registers}
+
+
 def markdown() -> str:
     """The register map as a Markdown table."""
     rows = ["| offset | register | bits | field | access | reset | core | meaning |",

@@ -13,7 +13,7 @@ from cocotbext.axi import AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStream
 
 from firmware_models.dense import forward
 from firmware_models.learner import Learner, compare
-from firmware_models.registers import ERROR_SPACE, JOURNAL_SPACE
+from firmware_models.registers import ERROR_SPACE, JOURNAL_SPACE, settings_fields
 from firmware_models.sample_packets import LEARN, BeatLayout, pack
 
 from .bench import RegisterBus, data, design, pauses, start
@@ -87,22 +87,8 @@ class Bench:
     async def configure(self, settings):
         """Write the settings to those registers and fields that the core has, the seed last."""
         await self.settled()
-        values = {
-            "rule": {"fitness": ("sign", "rank").index(settings.fitness),
-                     "turn": int(settings.turn), "np": int(settings.rule == "np")},
-            "layers": {"value": sum(1 << layer for layer in settings.layers)},
-            "pairs": {"value": settings.pairs}, "batch": {"value": settings.batch},
-            "sigma": {"value": settings.sigma_log2},
-            "rate": {"lr_shift": settings.lr_shift, "head_shift": settings.head_shift,
-                     "lr_decay": settings.lr_decay},
-            "probes": {"value": settings.probes}, "skip": {"value": settings.skip},
-            "seed": {"value": settings.seed},
-        }
-        for name, fields in values.items():
-            if name in self.registers.registers:
-                known = {f["name"] for f in self.registers.registers[name]["fields"]}
-                await self.registers.write(
-                    name, **{key: value for key, value in fields.items() if key in known})
+        for name, fields in settings_fields(settings, self.registers.registers).items():
+            await self.registers.write(name, **fields)
         await self.settled()
 
     async def window(self, space: int, word: int, lane: int, signed: bool = True) -> int:

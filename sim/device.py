@@ -7,7 +7,7 @@ import numpy as np
 
 from firmware_models.formats import Fixed
 from firmware_models.learner import Settings
-from firmware_models.registers import ERROR_SPACE, JOURNAL_SPACE
+from firmware_models.registers import ERROR_SPACE, JOURNAL_SPACE, settings_fields
 from firmware_models.rules.node_probe import MAX_PROBES
 from firmware_models.sample_packets import (
     LEARN,
@@ -275,21 +275,8 @@ class Device:
             raise ValueError(f"this core learns by {', '.join(self.manifest['rules'])}, not by "
                              f"{settings.rule}")
         self._settle()
-        values = {
-            "rule": {"fitness": ("sign", "rank").index(settings.fitness),
-                     "turn": int(settings.turn), "np": int(settings.rule == "np")},
-            "layers": {"value": sum(1 << layer for layer in settings.layers)},
-            "pairs": {"value": settings.pairs}, "batch": {"value": settings.batch},
-            "sigma": {"value": settings.sigma_log2},
-            "rate": {"lr_shift": settings.lr_shift, "head_shift": settings.head_shift,
-                     "lr_decay": settings.lr_decay},
-            "probes": {"value": settings.probes}, "skip": {"value": settings.skip},
-            "seed": {"value": settings.seed},
-        }
-        for name, fields in values.items():
-            if name in self.registers:
-                known = {f["name"] for f in self.registers[name]["fields"]}
-                self.write(name, **{key: v for key, v in fields.items() if key in known})
+        for name, fields in settings_fields(settings, self.registers).items():
+            self.write(name, **fields)
         self._settle()
 
     def state(self) -> dict:
