@@ -79,7 +79,7 @@ def schedule(network: Network, samples: int, settings: Settings, learn=True,
     return Schedule(arrivals, answers, int(idle), int(passes))
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _run(geometry, tags, input_cycles, probes, n_classes, answer_beats, head_trained, resumed,
          arrivals, answers):
     words, drain_words, interval, drain, trained, hidden, n_out = geometry

@@ -1,9 +1,7 @@
 """Steps of the commands that run other programs: C++, Verilator, cocotb, Yosys, several seeds."""
 import os
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import Manager
 from pathlib import Path
 
 import joblib
@@ -53,36 +51,24 @@ def check_against_cpp(network: Network, graph, name: str) -> int:
 
 def run_seeds(recovery: recover.Recovery, network: Network, manifest: Path, residual: int,
               console) -> list[dict]:
-    """All seeds of a recovery on all cores of the machine, with one progress bar."""
-    verilate(manifest)                      # once, not once per process
-    total = recovery.samples * len(recovery.seeds)
+    """All seeds of a recovery on all cores of the machine, with one progress bar.
+
+    In threads: simulation and compiled golden model leave Python's lock alone.
+    """
+    verilate(manifest)                      # once, not once per thread
     with progress_bar(console) as bar:
-        task = bar.add_task("learning in Verilator", total=total)
-        if len(recovery.seeds) == 1:
-            return [recover.run(recovery, network, manifest, recovery.seeds[0], residual,
-                                lambda done: bar.update(task, completed=done))]
-        with Manager() as manager:
-            done = manager.dict()
+        task = bar.add_task("learning in Verilator",
+                            total=recovery.samples * len(recovery.seeds))
+        done = dict.fromkeys(recovery.seeds, 0)
 
-            def show():
-                while not finished.wait(0.2):
-                    bar.update(task, completed=sum(done.values()))
+        def run(seed):
+            def show(samples):
+                done[seed] = samples
+                bar.update(task, completed=sum(done.values()))
+            return recover.run(recovery, network, manifest, seed, residual, show)
 
-            finished = threading.Event()
-            thread = threading.Thread(target=show)
-            thread.start()
-            try:
-                return joblib.Parallel(n_jobs=min(len(recovery.seeds), os.cpu_count()))(
-                    joblib.delayed(_run_seed)(recovery, network, manifest, seed, residual, done)
-                    for seed in recovery.seeds)
-            finally:
-                finished.set()
-                thread.join()
-
-
-def _run_seed(recovery, network, manifest, seed, residual, done) -> dict:
-    return recover.run(recovery, network, manifest, seed, residual,
-                       lambda count: done.__setitem__(seed, count))
+        return joblib.Parallel(n_jobs=min(len(recovery.seeds), os.cpu_count()),
+                               prefer="threads")(map(joblib.delayed(run), recovery.seeds))
 
 
 def regression(network: Network, folder: Path, *, residual: int, rules: tuple[str, ...],

@@ -12,6 +12,7 @@ CHUNK = 20_000
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("samples", [1_000_000])
 def test_no_stall_and_equal_at_the_end(samples, tmp_path):
     """digits, K = 8, random idle and back-pressure; a stall would end in a SimulationError."""

@@ -114,6 +114,7 @@ def test_engines_agree(group, tmp_path):
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("group", range(NIGHTLY_GROUPS))
 def test_engines_agree_nightly(group, tmp_path):
     agree(group, tmp_path)
