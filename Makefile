@@ -36,7 +36,7 @@ verilog: $(VENV)/.installed  ## Verilog and manifest for the FPGA flow
 report: $(VENV)/.installed   ## resources by block, and what learning adds
 	$(HWGEN) report --example $(EXAMPLE) $(FLAGS)
 
-recover: $(VENV)/.installed  ## the recovery experiment alone; FLAGS="--rule spsa --pairs 1"
+recover: $(VENV)/.installed  ## the recovery experiment alone; FLAGS="--rule qzo --pairs 1"
 	$(HWGEN) recover --example $(EXAMPLE) $(FLAGS)
 
 nightly: $(VENV)/.installed  ## what takes longer: 200 random networks, long runs, fresh draws

@@ -2,7 +2,7 @@
 
     python -m examples.study -o docs/results/study.json [--only main table ...]
 
-np runs on the compiled golden model, es and spsa on the Verilated core; tests elsewhere hold each
+np runs on the compiled golden model, es and qzo on the Verilated core; tests elsewhere hold each
 equal to the other of its kind. Settings were chosen on validation samples, which are those of
 `settings`, `choice` and `parts`; accuracies of `main`, `table` and `errors` are of test samples.
 """
@@ -281,8 +281,8 @@ def table_rows(seeds):
         rows += [own, row("ceiling", "float", network, disturbance, {}, [
             (run_float, network, disturbance, seed) for seed in seeds])]
         for rule, layers, options in (
-                ("es", LAYERS[-1:], DEFAULTS["es"]), ("spsa", LAYERS[-1:], DEFAULTS["spsa"]),
-                ("es", EVERY, ES_EVERY), ("spsa", EVERY, DEFAULTS["spsa"])):
+                ("es", LAYERS[-1:], DEFAULTS["es"]), ("qzo", LAYERS[-1:], DEFAULTS["qzo"]),
+                ("es", EVERY, ES_EVERY), ("qzo", EVERY, DEFAULTS["qzo"])):
             if layers == EVERY and name not in ES_EVERY_OF:
                 continue
             network = network_of(name, layers)

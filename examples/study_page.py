@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 
-NAMES = {"np": "np", "es": "es", "spsa": "sign-SPSA", "float": "float backpropagation"}
+NAMES = {"np": "np", "es": "es", "qzo": "sign-SPSA", "float": "float backpropagation"}
 
 
 def curves(row) -> dict[int, np.ndarray]:
@@ -93,7 +93,7 @@ def table_part(study) -> str:
                         f"{sets[name]['known'][score(own) - 1]:.1f}", reached(own, 0),
                         *(reached(own, n) for n in points), reached(pick(rows, "float"))])
         for last in (True, False):
-            both = [pick(rows, rule, last) for rule in ("es", "spsa")]
+            both = [pick(rows, rule, last) for rule in ("es", "qzo")]
             if both[0] is None:
                 continue
             for n in points[1:]:
@@ -105,7 +105,7 @@ def table_part(study) -> str:
                                *cells])
     rows = study["table"]["rows"]
     first = next(iter(found.values()))
-    es, spsa = (pick(first, rule) for rule in ("es", "spsa"))
+    es, spsa = (pick(first, rule) for rule in ("es", "qzo"))
     every = next((pick(rows, "es", False) for rows in found.values() if pick(rows, "es", False)),
                  None)
     own = [f"{name} on {', '.join(pick(rows, 'np')['layers'])} with "
@@ -194,7 +194,7 @@ def plot(study: dict, folder: Path) -> None:
         same = found.get((rows[0]["example"], rows[0]["disturbance"]), [])
         drawn = [(f"np, {row['title']}", row) for row in rows]
         drawn += [(f"{NAMES[row['rule']]}, {', '.join(row['layers'])}", row) for row in same
-                  if row["rule"] in ("es", "spsa")]
+                  if row["rule"] in ("es", "qzo")]
         for label, row in drawn:
             values = curves(row)
             x = np.maximum(list(values), 125)           # the start, on an axis without 0
@@ -224,7 +224,7 @@ def plot(study: dict, folder: Path) -> None:
                 ("np, 500", lambda rows: curves(pick(rows, "np"))[500], "#9ecae1"),
                 ("np, 2,000", lambda rows: curves(pick(rows, "np"))[2000], "#4292c6"),
                 ("np, 16,000", lambda rows: curves(pick(rows, "np"))[16000], "#08519c"),
-                ("sign-SPSA, 16,000", lambda rows: curves(pick(rows, "spsa"))[16000], "#fdae6b"),
+                ("sign-SPSA, 16,000", lambda rows: curves(pick(rows, "qzo"))[16000], "#fdae6b"),
                 ("es, 16,000", lambda rows: curves(pick(rows, "es"))[16000], "#e6550d")]
         for n, (label, values, colour) in enumerate(bars):
             axes.bar(np.arange(len(found)) + (n - 2.5) * 0.14,

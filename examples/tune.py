@@ -31,8 +31,8 @@ GRID = [
     ("es", {"fitness": "rank", "batch": 4, "lr_decay": 300}),
     ("es", {"pairs": 8, "batch": 8, "fitness": "rank", "lr_shift": 8}),
     ("es", {"pairs": 8, "batch": 4, "fitness": "rank"}),
-    ("spsa", {}),
-    ("spsa", {"pairs": 1}),
+    ("qzo", {}),
+    ("qzo", {"pairs": 1}),
 ]
 
 

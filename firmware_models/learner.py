@@ -65,7 +65,7 @@ class Settings:
     skip: int = 0
     pairs: int = 4
     batch: int = 1
-    fitness: str = "rank"
+    fitness: str = "sign"
 
     def __post_init__(self):
         if self.rule not in RULES:

@@ -1,12 +1,15 @@
 """The core's AXI4-Lite registers: one table for RTL, manifest, documentation and benches."""
 from dataclasses import dataclass, replace
 
+from .rules.es import FITNESSES
+
 
 @dataclass(frozen=True)
 class Field:
     """Bits of a register: ``width`` bits from bit ``lsb`` on, `reset` after reset.
 
-    Present in cores that have one of `rules`, or all of them if `every`.
+    Present in cores that have one of `rules`, or all of them if `every`; with `options`, only in
+    cores that have one of these.
     """
     name: str
     lsb: int
@@ -15,6 +18,7 @@ class Field:
     reset: int = 0
     rules: tuple[str, ...] = ("np", "es")
     every: bool = False
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,9 +61,10 @@ REGISTERS = (
     _value("dropped", 0x0C, 32, "packets dropped: wrong length, or label out of range",
            learning=False),
     Register("rule", 0x10, "rw", (
-        Field("fitness", 0, 1, "0 sign, 1 rank of the loss differences", 1, ES),
+        Field("np", 0, 1, "1 node probes, 0 evolutionary strategy", 1, every=True),
         Field("turn", 1, 1, "probe one of the selected hidden layers per sample in turn", 0, NP),
-        Field("np", 2, 1, "1 node probes, 0 evolutionary strategy", 1, every=True),
+        Field("fitness", 4, 2, "0 sign, 1 rank of the loss differences", 0, ES,
+              options=("rank",)),
     )),
     _value("layers", 0x14, 14, "bit l: stage l learns", "rw"),
     _value("pairs", 0x18, 7, "antithetic pairs per sample", "rw", 4, rules=ES),
@@ -105,12 +110,15 @@ REGISTERS = (
 )
 
 
-def table(learning: bool, rules: tuple[str, ...] = NP) -> tuple[Register, ...]:
-    """Registers of a core without learning, or of one that learns by `rules`."""
+def table(learning: bool, rules: tuple[str, ...] = NP,
+          options: tuple[str, ...] = ()) -> tuple[Register, ...]:
+    """Registers of a core without learning, or of one that learns by `rules` with `options`."""
+    def kept_by(f):
+        by_rule = set(f.rules) <= set(rules) if f.every else set(f.rules) & set(rules)
+        return by_rule and (not f.options or set(f.options) & set(options))
     found = []
     for register in REGISTERS:
-        kept = tuple(f for f in register.fields if register.learning is False or
-                     (set(f.rules) <= set(rules) if f.every else set(f.rules) & set(rules)))
+        kept = tuple(f for f in register.fields if not register.learning or kept_by(f))
         if kept and (learning or not register.learning):
             found.append(replace(register, fields=kept))
     return tuple(found)
@@ -127,7 +135,7 @@ def settings_fields(settings, registers: dict) -> dict[str, dict[str, int]]:
         As in a manifest; what the core does not have is left out.
     """
     values = {
-        "rule": {"fitness": ("sign", "rank").index(settings.fitness), "turn": int(settings.turn),
+        "rule": {"fitness": FITNESSES.index(settings.fitness), "turn": int(settings.turn),
                  "np": int(settings.rule == "np")},
         "layers": {"value": sum(1 << layer for layer in settings.layers)},
         "pairs": {"value": settings.pairs}, "batch": {"value": settings.batch},
@@ -157,4 +165,5 @@ def _cores(register, field) -> str:
     """Which cores have a field."""
     if not register.learning:
         return "all"
-    return (" and " if field.every else " or ").join(field.rules)
+    cores = (" and " if field.every else " or ").join(field.rules)
+    return cores + (f" with {' or '.join(field.options)}" if field.options else "")

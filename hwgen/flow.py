@@ -71,18 +71,16 @@ def run_seeds(recovery: recover.Recovery, network: Network, manifest: Path, resi
                                prefer="threads")(map(joblib.delayed(run), recovery.seeds))
 
 
-def regression(network: Network, folder: Path, *, residual: int, rules: tuple[str, ...],
-               multipliers: bool, max_pairs: int, seed: int, waves: bool, console) -> int:
+def regression(network: Network, folder: Path, *, seed: int, waves: bool, console, **core) -> int:
     """cocotb benches on the whole core, learning and inference alone; returns the tests passed."""
     folder = Path(folder)
-    settings = Settings(rule=rules[0], layers=network.trainable, pairs=min(2, max_pairs),
-                        probes=4, seed=seed)
+    settings = Settings(rule=core["rules"][0], layers=network.trainable,
+                        pairs=min(2, core["max_pairs"]), probes=4, seed=seed)
     ran = 0
     for learning in (True, False):
         target = folder if learning else folder / "inference"
         with console.status(f"cocotb on {target / 'core.v'}"):
-            manifest = build(network, target, learning=learning, residual=residual, rules=rules,
-                             multipliers=multipliers, max_pairs=max_pairs)
+            manifest = build(network, target, learning=learning, **core)
             bench = {"network": network if learning else network.with_trainable(()),
                      "samples": 8, "updates": 3}
             if learning:

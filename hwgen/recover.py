@@ -18,6 +18,7 @@ from firmware_models.fast import FastLearner
 from firmware_models.learner import Learner, Settings, compare
 from firmware_models.line_rate_cycles import schedule
 from firmware_models.network import Network
+from firmware_models.rules.qzo import M_MAX
 from sim.device import Device
 
 from . import data
@@ -29,15 +30,18 @@ POINTS = 20                     # of the curve, beside the start
 RULES = {
     "np": "node probes on the hidden layers and the delta rule for the last one",
     "es": "evolutionary strategy: P antithetic pairs per sample, sign or rank fitness",
-    "spsa": "sign-m-SPSA: m random directions, the sign of each loss difference",
+    "qzo": "QZO-FF, sign-m-SPSA: m random directions, the sign of each loss difference",
+    "delta": "the delta rule for the last layer alone, without probes",
 }
-FAMILY = {"np": "np", "es": "es", "spsa": "es"}     # what a core needs for a rule
+# The circuit that a rule runs on, and options of the core that its settings may need by default.
+FAMILY = {"np": "np", "es": "es", "qzo": "es", "delta": "np"}
+IMPLIED = {"es": ("rank",)}
 OPTIONS = {"np": ("probes", "head_shift", "turn", "skip"), "es": ("pairs", "batch", "fitness")}
 # Found on the validation split of MNIST with noise:0.3.
 DEFAULTS = {
-    "np": {},
+    "np": {}, "delta": {"probes": 0},
     "es": {"pairs": 4, "batch": 2, "fitness": "sign", "sigma_log2": 3, "lr_shift": 7},
-    "spsa": {"pairs": 2, "batch": 1, "fitness": "sign", "sigma_log2": 3, "lr_shift": 7},
+    "qzo": {"pairs": 2, "batch": 1, "fitness": "sign", "sigma_log2": 3, "lr_shift": 7},
 }
 
 
@@ -154,7 +158,7 @@ def summarize(recovery: Recovery, network: Network, runs: list[dict], residual: 
     return {
         "example": recovery.example, "rule": recovery.rule, "disturbance": recovery.disturbance,
         "layers": [network.stages[i].dense.name for i in recovery.settings.layers],
-        "probes": recovery.settings.probes if recovery.rule == "np"
+        "probes": recovery.settings.probes if recovery.settings.rule == "np"
         else 2 * recovery.settings.pairs,
         "clean": accuracy(network, *dataset.known()),
         "levels": ["clean", "disturbed"] if dataset.x_known is None else ["known", "unseen"],
@@ -207,6 +211,18 @@ def plot(summary: dict, path: Path) -> None:
     plt.close(figure)
 
 
+def core_for(rules, options=()) -> dict:
+    """What to build for rules by their names here: arguments `rules` and `options` of
+    :func:`hwgen.build.build`.
+    """
+    for rule in rules:
+        if rule not in RULES:
+            raise HwgenError(f"unknown rule {rule!r}; there are {', '.join(RULES)}")
+    implied = [option for rule in rules for option in IMPLIED.get(rule, ())]
+    return {"rules": tuple(dict.fromkeys(FAMILY[rule] for rule in rules)),
+            "options": tuple(dict.fromkeys([*options, *implied]))}
+
+
 def settings_for(rule: str, layers: tuple[int, ...], **options) -> Settings:
     """Settings of a rule from the options that are not None; its own defaults otherwise.
 
@@ -223,10 +239,14 @@ def settings_for(rule: str, layers: tuple[int, ...], **options) -> Settings:
             if family != FAMILY[rule]:
                 raise HwgenError(f"rule {rule} has no {name.replace('_', '-')}; it is for rule "
                                  f"{family}")
-    if rule == "spsa":
+    if rule == "delta" and given.get("probes"):
+        raise HwgenError("rule delta has no probes; with probes it is rule np")
+    if rule == "qzo":
+        if not 1 <= given.get("pairs", 1) <= M_MAX:
+            raise HwgenError(f"rule qzo has 1 to {M_MAX} pairs, not {given['pairs']}")
         for name in ("fitness", "batch"):
-            if given.get(name, DEFAULTS["spsa"][name]) != DEFAULTS["spsa"][name]:
-                raise HwgenError(f"rule spsa has {name} {DEFAULTS['spsa'][name]}; for "
+            if given.get(name, DEFAULTS["qzo"][name]) != DEFAULTS["qzo"][name]:
+                raise HwgenError(f"rule qzo has {name} {DEFAULTS['qzo'][name]}; for "
                                  f"{given[name]} use rule es")
     try:
         return Settings(rule=FAMILY[rule], layers=layers, **DEFAULTS[rule] | given)

@@ -35,10 +35,11 @@ class LearnController(wiring.Component):
     ----------
     network : Network
     max_pairs : int
+    options : tuple of str
 
     Members
     -------
-    learn, layers, pairs, batch, rank, sigma_in, lr_shift, decays, seed : ``In``
+    learn, layers, pairs, batch, fitness, sigma_in, lr_shift, decays, seed : ``In``
         Settings; taken over when a sample starts.
     seed_write : ``In(1)``
         A new seed restarts the population.
@@ -64,12 +65,13 @@ class LearnController(wiring.Component):
     next_seed, batch_index : ``Out``
     """
 
-    def __init__(self, network: Network, *, max_pairs: int):
-        self.network, self.max_pairs = network, max_pairs
+    def __init__(self, network: Network, *, max_pairs: int,
+                 options: tuple[str, ...] = ("rank",)):
+        self.network, self.max_pairs, self.options = network, max_pairs, options
         n = len(network.trainable)
         super().__init__({
             "learn": In(1), "layers": In(n), "pairs": In(range(max_pairs + 1)), "batch": In(9),
-            "rank": In(1), "sigma_in": In(3), "lr_shift": In(4), "decays": In(4),
+            "fitness": In(2), "sigma_in": In(3), "lr_shift": In(4), "decays": In(4),
             "seed": In(BITS), "seed_write": In(1), "hold": In(1),
             "head_valid": In(n), "head_learn": In(n), "head_label": In(8).array(n),
             "owned": Out(n), "pass_valid": Out(1), "pass_ready": In(1),
@@ -99,13 +101,14 @@ class LearnController(wiring.Component):
         seed_read, seed_write = seeds.read_port(domain="comb"), seeds.write_port()
         delta_read, delta_write = deltas.read_port(domain="comb"), deltas.write_port()
         c_read, c_write = coefficients.read_port(domain="comb"), coefficients.write_port()
-        m.submodules.fitness = fitness = FitnessUnit(self.max_pairs)
+        m.submodules.fitness = fitness = FitnessUnit(
+            self.max_pairs, options=self.options)
 
         # The lowest selected layer is where passes enter (one-hot).
         layers, entry_now = Signal(n), Signal(n)
         m.d.comb += entry_now.eq(self.layers & (~self.layers + 1))
-        entry, pairs, batch, rank, lr_shift = (
-            Signal(n), Signal.like(self.pairs), Signal.like(self.batch), Signal(), Signal(4))
+        entry, pairs, batch, fitness_kind, lr_shift = (
+            Signal(n), Signal.like(self.pairs), Signal.like(self.batch), Signal(2), Signal(4))
 
         offered = self.head_valid & self.head_learn & entry_now
         m.d.comb += [
@@ -151,7 +154,8 @@ class LearnController(wiring.Component):
                 with m.If(offered.any() & self.learn & ~self.hold & ~self.seed_write):
                     m.d.sync += [
                         layers.eq(self.layers), entry.eq(entry_now), pairs.eq(self.pairs),
-                        batch.eq(self.batch), rank.eq(self.rank), self.sigma.eq(self.sigma_in),
+                        batch.eq(self.batch), fitness_kind.eq(self.fitness),
+                        self.sigma.eq(self.sigma_in),
                         lr_shift.eq(Mux(decayed > 15, 15, decayed)),
                     ]
                     m.next = "PASSES"
@@ -205,7 +209,7 @@ class LearnController(wiring.Component):
             c_write.data.eq(fitness.coefficient),
             c_write.en.eq(fitness.w_en),
             fitness.pairs.eq(pairs),
-            fitness.rank.eq(rank),
+            fitness.kind.eq(fitness_kind),
             fitness.lr_shift.eq(lr_shift),
             fitness.delta.eq(delta_read.data),
         ]

@@ -5,6 +5,7 @@ from amaranth.lib.wiring import In, Out
 
 from firmware_models.learner import RULES, first_generators
 from firmware_models.network import Network
+from firmware_models.options import checked
 from firmware_models.registers import ERROR_SPACE, JOURNAL_SPACE
 from firmware_models.sample_packets import BEAT_WIDTH, USER_WIDTH
 
@@ -53,6 +54,8 @@ class Core(wiring.Component):
         Of "np": coefficients of four bits and a sign instead of one, and a DSP per weight lane.
     max_pairs : int
         Of "es": largest population in pairs, 1 to 64.
+    options : tuple of str
+        Of :data:`firmware_models.options.OPTIONS`.
 
     Members
     -------
@@ -63,7 +66,7 @@ class Core(wiring.Component):
 
     def __init__(self, network: Network, *, learning: bool = True, residual: int = 4,
                  rules: tuple[str, ...] = ("np",), multipliers: bool = False,
-                 max_pairs: int = 16):
+                 max_pairs: int = 16, options: tuple[str, ...] = ()):
         if learning and not network.trainable:
             raise ValueError(f"{network.name}: no layer is trainable; name one, or build for "
                              "inference alone")
@@ -81,6 +84,7 @@ class Core(wiring.Component):
         self.learning, self.residual, self.max_pairs = learning, residual, max_pairs
         self.coefficient_bits = 4 if multipliers else 1
         self.rules = tuple(rule for rule in RULES if rule in rules) if learning else ()
+        self.options = checked(options, rules) if learning else ()
         super().__init__({
             "s_axis_tdata": In(BEAT_WIDTH), "s_axis_tuser": In(USER_WIDTH),
             "s_axis_tvalid": In(1), "s_axis_tready": Out(1), "s_axis_tlast": In(1),
@@ -93,7 +97,8 @@ class Core(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        m.submodules.registers = registers = Registers(self.learning, self.rules)
+        m.submodules.registers = registers = Registers(
+            self.learning, self.rules, self.options)
         for name, member in AXIL_MEMBERS.items():
             inner, outer = getattr(registers, name), getattr(self, f"s_{name}")
             m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)

@@ -3,7 +3,7 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from firmware_models.rules.es import COEFFICIENT_WIDTH, RATE_BITS
+from firmware_models.rules.es import COEFFICIENT_WIDTH, FITNESSES, RATE_BITS
 
 from .shapes import address
 
@@ -25,32 +25,34 @@ class FitnessUnit(wiring.Component):
     Parameters
     ----------
     max_pairs : int
+    options : tuple of str
+        "rank": the sign alone without it.
 
     Members
     -------
     start : ``In(1)``; done : ``Out(1)``
         Pulses; :meth:`cycles` from the one after start to done, both counted.
-    pairs : ``In``; rank : ``In(1)``; lr_shift : ``In(4)``
-        Settings.
+    pairs : ``In``; kind : ``In(2)``; lr_shift : ``In(4)``
+        Settings; the kind is the position in :data:`firmware_models.rules.es.FITNESSES`.
     r_pair : ``Out``; delta : ``In(signed(24))``
         Read port of the differences, combinational.
     w_en : ``Out(1)``; w_pair : ``Out``; coefficient : ``Out(signed(8))``
         Write port of the coefficients.
     """
 
-    def __init__(self, max_pairs: int):
-        self.max_pairs = max_pairs
+    def __init__(self, max_pairs: int, options: tuple[str, ...] = ("rank",)):
+        self.max_pairs, self.options = max_pairs, options
         super().__init__({
             "start": In(1), "done": Out(1),
-            "pairs": In(range(max_pairs + 1)), "rank": In(1), "lr_shift": In(4),
+            "pairs": In(range(max_pairs + 1)), "kind": In(2), "lr_shift": In(4),
             "r_pair": Out(address(max_pairs)), "delta": In(signed(DELTA_WIDTH)),
             "w_en": Out(1), "w_pair": Out(address(max_pairs)),
             "coefficient": Out(signed(COEFFICIENT_WIDTH)),
         })
 
     @staticmethod
-    def cycles(pairs: int, rank: bool) -> int:
-        return pairs * (pairs + 2 if rank else 3)
+    def cycles(pairs: int, kind: str) -> int:
+        return pairs * (pairs + 2 if kind == "rank" else 3)
 
     def elaborate(self, platform):
         m = Module()
@@ -58,7 +60,8 @@ class FitnessUnit(wiring.Component):
         i, k = Signal(address(self.max_pairs)), Signal(address(self.max_pairs))
         mine = Signal(signed(DELTA_WIDTH))
         fitness = Signal(signed(self.max_pairs.bit_length() + 1))
-        other = Mux(self.rank, self.delta, 0)
+        rank = self.kind == FITNESSES.index("rank") if "rank" in self.options else Const(0)
+        other = Mux(rank, self.delta, 0)
 
         # F << 7, rounded half up by lr_shift, clipped symmetrically.
         limit = (1 << COEFFICIENT_WIDTH - 1) - 1
@@ -87,7 +90,7 @@ class FitnessUnit(wiring.Component):
                     m.d.sync += fitness.eq(fitness + 1)
                 with m.Elif(mine < other):
                     m.d.sync += fitness.eq(fitness - 1)
-                with m.If(~self.rank | (k == self.pairs - 1)):
+                with m.If(~rank | (k == self.pairs - 1)):
                     m.next = "WRITE"
             with m.State("WRITE"):
                 m.d.comb += self.w_en.eq(1)

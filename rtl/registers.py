@@ -38,6 +38,7 @@ class Registers(wiring.Component):
     learning : bool
         Whether the registers of a learning core are present.
     rules : tuple of {"np", "es"}
+    options : tuple of str
         Whose registers.
 
     Members
@@ -56,8 +57,9 @@ class Registers(wiring.Component):
         returns what `window_data` is in that cycle.
     """
 
-    def __init__(self, learning: bool, rules: tuple[str, ...] = ("np",)):
-        self.registers = [r for r in table(learning, rules) if r.name != "id"]
+    def __init__(self, learning: bool, rules: tuple[str, ...] = ("np",),
+                 options: tuple[str, ...] = ()):
+        self.registers = [r for r in table(learning, rules, options) if r.name != "id"]
         self.learning = learning
         members = dict(AXIL_MEMBERS)
         for register in self.registers:

@@ -35,13 +35,14 @@ def selected(network, registers):
 def evolution(m, core, registers, loss, progress, readback, by_nodes, buffers, engines, memories):
     """Rule "es": the controller owns the stage where a sample's passes enter."""
     m.submodules.controller = control = LearnController(
-        core.network, max_pairs=core.max_pairs)
+        core.network, max_pairs=core.max_pairs, options=core.options)
     # A number of pairs that the core cannot keep counts as the most it can.
     too_many = (registers.pairs == 0) | (registers.pairs > core.max_pairs)
     m.d.comb += [
         control.layers.eq(selected(core.network, registers)),
         control.pairs.eq(Mux(too_many, core.max_pairs, registers.pairs)),
-        control.batch.eq(registers.batch), control.rank.eq(registers.rule_fitness),
+        control.batch.eq(registers.batch),
+        control.fitness.eq(registers.rule_fitness if "rank" in core.options else 0),
         control.sigma_in.eq(registers.sigma), control.lr_shift.eq(registers.rate_lr_shift),
         control.decays.eq(progress.decays), control.seed.eq(registers.seed),
         control.seed_write.eq(registers.seed_write), control.hold.eq(readback.request),

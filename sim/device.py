@@ -7,6 +7,7 @@ import numpy as np
 
 from firmware_models.formats import Fixed
 from firmware_models.learner import Settings
+from firmware_models.options import needed
 from firmware_models.registers import ERROR_SPACE, JOURNAL_SPACE, settings_fields
 from firmware_models.rules.node_probe import MAX_PROBES
 from firmware_models.sample_packets import (
@@ -261,7 +262,8 @@ class Device:
         Raises
         ------
         ValueError
-            For more pairs than the core has room for, or layers that it does not train.
+            For more pairs than the core has room for, layers that it does not train, or what it
+            was built without.
         """
         self._must_learn()
         trainable = [i for i, stage in enumerate(self.stages) if stage["trainable"]]
@@ -274,6 +276,10 @@ class Device:
         if settings.rule not in self.manifest["rules"]:
             raise ValueError(f"this core learns by {', '.join(self.manifest['rules'])}, not by "
                              f"{settings.rule}")
+        for option in needed(settings):
+            if option not in self.manifest["options"]:
+                raise ValueError(f"these settings need a core with option {option}; this one has "
+                                 f"{', '.join(self.manifest['options']) or 'none'}")
         self._settle()
         for name, fields in settings_fields(settings, self.registers).items():
             self.write(name, **fields)

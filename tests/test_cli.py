@@ -24,7 +24,7 @@ def test_build_gives_the_same_bytes(tmp_path, capsys):
 
 def test_recover(tmp_path, capsys):
     assert main(["recover", "-o", str(tmp_path), "--samples", "360", "--seeds", "1", "2",
-                 "--rule", "spsa", "--train", "fc2", "fc3", "--layers", "fc2"]) == 0
+                 "--rule", "qzo", "--train", "fc2", "fc3", "--layers", "fc2"]) == 0
     summary = json.loads((tmp_path / "recover.json").read_text())
     assert RECOVER_KEYS <= set(summary)
     assert summary["bit_exact"] is True and summary["cycles_exact"] is True
@@ -40,8 +40,8 @@ def test_recover(tmp_path, capsys):
     ("build --reuse fc1=5", "reuse factor 5 does not divide its 64 inputs"),
     ("build --residual 9", "residual must be 0 to 8 bits, not 9"),
     ("build --max-pairs 0", "max_pairs must be 1 to 64, not 0"),
-    ("recover --rule magic", "unknown rule 'magic'; there are np, es, spsa"),
-    ("recover --rule spsa --fitness rank", "rule spsa has fitness sign"),
+    ("recover --rule magic", "unknown rule 'magic'; there are np, es, qzo, delta"),
+    ("recover --rule qzo --fitness rank", "rule qzo has fitness sign"),
     ("recover --rule es --pairs 17", "17 pairs do not fit a core for 16; raise --max-pairs"),
     ("recover --pairs 4", "rule np has no pairs; it is for rule es"),
     ("recover --rule es --probes 4", "rule es has no probes; it is for rule np"),
@@ -92,5 +92,5 @@ def test_node_probes(tmp_path):
 
 def test_settings_of_rules():
     assert settings_for("np", (0, 2)).probes == 8
-    assert settings_for("spsa", (2,), pairs=None).fitness == "sign"
+    assert settings_for("qzo", (2,), pairs=None).fitness == "sign"
     assert settings_for("es", (2,), pairs=8).pairs == 8

@@ -73,7 +73,7 @@ class World:
 
 
 def configure(ctx, dut, **settings):
-    for name, value in {"learn": 1, "layers": 0b11, "pairs": 3, "batch": 1, "rank": 1,
+    for name, value in {"learn": 1, "layers": 0b11, "pairs": 3, "batch": 1, "fitness": 1,
                         "lr_shift": 3, "sigma_in": 2, "seed": 9, **settings}.items():
         ctx.set(getattr(dut, name), value)
 
@@ -95,7 +95,7 @@ def test_schedule(layers, pairs, batch, rank, stall):
     final = {}
 
     async def bench(ctx):
-        configure(ctx, dut, layers=layers, pairs=pairs, batch=batch, rank=rank)
+        configure(ctx, dut, layers=layers, pairs=pairs, batch=batch, fitness=rank)
         await restart(ctx, dut)
         for n in range(count):
             ctx.set(dut.head_label[position], 10 + n)

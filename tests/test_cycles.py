@@ -53,7 +53,7 @@ def test_inference(case, logits):
 @pytest.mark.parametrize("learn", ["all", "mixed", "few"])
 @pytest.mark.parametrize("options", [
     {"pairs": 4, "fitness": "rank", "batch": 2}, {"pairs": 1, "fitness": "sign"},
-    {"pairs": 3, "fitness": "sign", "batch": 3, "last": True}], ids=["rank", "spsa", "last"])
+    {"pairs": 3, "fitness": "sign", "batch": 3, "last": True}], ids=["rank", "qzo", "last"])
 def test_learning(case, options, learn):
     network, trained, manifest = case
     options = dict(options)

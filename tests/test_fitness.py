@@ -37,20 +37,20 @@ def test_coefficient_by_hand(fitness, lr_shift, expected):
     assert model.coefficient(fitness, lr_shift) == expected
 
 
-def run_unit(dut, deltas, rank, lr_shift):
+def run_unit(dut, deltas, kind, lr_shift):
     """Coefficients in the order of writing, and the cycles from start to done."""
     written, cycles = [], []
 
     async def bench(ctx):
         ctx.set(dut.pairs, len(deltas))
-        ctx.set(dut.rank, rank)
+        ctx.set(dut.kind, model.FITNESSES.index(kind))
         ctx.set(dut.lr_shift, lr_shift)
         for _ in range(2):                              # twice: nothing is left behind
             ctx.set(dut.start, 1)
             await ctx.tick()
             ctx.set(dut.start, 0)
             done = 0
-            for cycle in range(2 * dut.cycles(len(deltas), rank) + 4):
+            for cycle in range(2 * dut.cycles(len(deltas), kind) + 4):
                 ctx.set(dut.delta, int(deltas[min(ctx.get(dut.r_pair), len(deltas) - 1)]))
                 if ctx.get(dut.w_en):
                     written.append((ctx.get(dut.w_pair), ctx.get(dut.coefficient)))
@@ -74,14 +74,14 @@ def test_unit_equals_model(max_pairs, pairs, kind):
             rng.choice([-limit - 1, -limit, 0, limit], pairs)]
     for row, lr_shift in zip(rows * 4, range(16), strict=True):
         expected = model.coefficient(model.fitness(row, kind), lr_shift)
-        written, cycles = run_unit(dut, row, kind == "rank", lr_shift)
+        written, cycles = run_unit(dut, row, kind, lr_shift)
         assert written == 2 * list(enumerate(expected)), f"{row} >> {lr_shift}"
-        assert cycles == 2 * [dut.cycles(pairs, kind == "rank")]
+        assert cycles == 2 * [dut.cycles(pairs, kind)]
 
 
 def test_cycles():
-    assert [FitnessUnit.cycles(p, False) for p in (1, 4, 16)] == [3, 12, 48]
-    assert [FitnessUnit.cycles(p, True) for p in (1, 4, 16)] == [3, 24, 288]
+    assert [FitnessUnit.cycles(p, "sign") for p in (1, 4, 16)] == [3, 12, 48]
+    assert [FitnessUnit.cycles(p, "rank") for p in (1, 4, 16)] == [3, 24, 288]
 
 
 def test_widths():

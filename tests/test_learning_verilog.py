@@ -41,7 +41,7 @@ def core(tmp_path_factory):
     Settings(rule="es", layers=(1, 2), pairs=4, fitness="sign", batch=2, lr_shift=4, seed=21),
     Settings(rule="es", layers=(1, 2), pairs=6, fitness="rank", lr_shift=5, lr_decay=40, seed=22),
     Settings(rule="es", layers=(2,), pairs=3, fitness="sign", lr_shift=3, sigma_log2=1, seed=23),
-], ids=["es-sign", "es-rank", "spsa"])
+], ids=["es-sign", "es-rank", "qzo"])
 def test_every_rule(core, settings):
     learner = lockstep(core("two of three"), (settings, UPDATES))
     start = Learner(learner.network, settings, learner.residual).state

@@ -105,7 +105,7 @@ STUDY = {
     "table": {"command": "run it", "rows": [
         row(rule, layers, name, level) for name in ("mnist", "ecg") for rule, layers, level in (
             ("np", ("fc1", "fc3"), 80.0), ("float", ("fc1", "fc3"), 90.0), ("es", ("fc3",), 70.0),
-            ("spsa", ("fc3",), 60.0))]},
+            ("qzo", ("fc3",), 60.0))]},
 }
 
 

@@ -1,4 +1,4 @@
-"""sign-m-SPSA (QZO-FF's estimator): the sum of m probe directions, each with the sign of its pair.
+"""QZO-FF: sign-m-SPSA: the sum of m probe directions, each with the sign of its pair.
 
     g = sum_i sgn(L(w + sigma z_i) - L(w - sigma z_i)) z_i,   M -= g * 2**(7 - lr_shift)
 

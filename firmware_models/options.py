@@ -1,0 +1,41 @@
+"""What a core can be built with beside its rules; what it is built without costs no logic."""
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of the generator.
+
+    Parameters
+    ----------
+    rules : tuple of {"np", "es"}
+        It serves these; a core with none of them cannot have it.
+    doc : str
+    used : callable of Settings to bool
+        Whether settings need it.
+    """
+    rules: tuple[str, ...]
+    doc: str
+    used: Callable[..., bool]
+
+
+OPTIONS = {
+    "rank": Option(("es",), "rank fitness", lambda s: s.fitness == "rank"),
+}
+
+
+def needed(settings) -> tuple[str, ...]:
+    """Options that settings (:class:`firmware_models.learner.Settings`) cannot do without."""
+    return tuple(name for name, option in OPTIONS.items()
+                 if settings.rule in option.rules and option.used(settings))
+
+
+def checked(options, rules) -> tuple[str, ...]:
+    """The options in their order, or ValueError for one that is unknown or serves no rule."""
+    for name in options:
+        if name not in OPTIONS:
+            raise ValueError(f"unknown option {name!r}; there are {', '.join(OPTIONS)}")
+        if not set(OPTIONS[name].rules) & set(rules):
+            raise ValueError(f"option {name} needs rule {' or '.join(OPTIONS[name].rules)}")
+    return tuple(name for name in OPTIONS if name in options)
