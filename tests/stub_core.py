@@ -16,6 +16,7 @@ from firmware_models.formats import Fixed
 from firmware_models.registers import table
 from rtl.registers import Registers
 
+OPTIONS = ("rank",)
 BEATS, CLASSES, WAIT = 3, 4, 5          # 12 features of 8 bits; cycles that a window read takes
 FAULTS = ("change", "extra", "silent", "tlast")
 
@@ -31,7 +32,7 @@ class StubCore(wiring.Component):
 
     def __init__(self, fault: str | None = None):
         self.fault = fault
-        self.registers = Registers(True, ("es",))
+        self.registers = Registers(True, ("es",), OPTIONS)
         axil = {f"s_{name}": member for name, member in self.registers.signature.members.items()
                 if name.startswith("axil_")}
         super().__init__(axil | {
@@ -112,9 +113,10 @@ def write_stub(folder: Path, fault: str | None = None) -> Path:
              "master_width": 12, "bias_master_width": 12}
     manifest = folder / "manifest.json"
     manifest.write_text(json.dumps({
-        "top": "core", "verilog": "core.v", "learning": True, "rules": ["es"], "residual": 4,
-        "max_pairs": 8,
+        "top": "core", "verilog": "core.v", "learning": True, "rules": ["es"],
+        "options": list(OPTIONS),
+        "residual": 4, "max_pairs": 8,
         "network": {"name": "stub", "input": asdict(Fixed(8, 8, signed=False)), "layers": []},
         "input": {"element_bits": 8, "elements_per_beat": 4, "beats": BEATS},
-        "stages": [stage], "registers": [asdict(r) for r in table(True, ("es",))]}))
+        "stages": [stage], "registers": [asdict(r) for r in table(True, ("es",), OPTIONS)]}))
     return manifest
