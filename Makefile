@@ -56,6 +56,7 @@ results: $(VENV)/.installed  ## run what the documents claim, then regenerate th
 		COLUMNS=100 $(HWGEN) demo --example $$name > docs/results/$$name.demo.txt; \
 		for what in recover.json recover.png report.json; do \
 			cp build/$$name/$$what docs/results/$$name.$$what; done; done
+	$(BIN)/python -m examples.resources -o docs/results/resources.json
 	$(HWGEN) recover --example mnist --seeds 1 2 3 4 5 -o build/mnist5
 	for what in recover.json recover.png; do \
 		cp build/mnist5/$$what docs/results/mnist.$$what; done

@@ -7,14 +7,13 @@ results`` leaves in docs/results.
 import json
 from pathlib import Path
 
-from examples import study_page, train
+from examples import resources, study_page, train
 from firmware_models import line_rate_cycles, registers
 from firmware_models.learner import Settings
 from hwgen import checkpoint, example
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results"
-EXAMPLES = ("digits", "mnist")
 
 
 def register_map() -> str:
@@ -22,14 +21,14 @@ def register_map() -> str:
             "`firmware_models/registers.py`, as the RTL is.\n\n" + registers.markdown())
 
 
-def results_table() -> str:
-    """Rows from ``<example>.recover.json`` and ``<example>.report.json``."""
+def results_table(names=("digits", "mnist")) -> str:
+    """A column of each example, from ``<example>.recover.json`` and ``<example>.report.json``."""
     runs = {name: (json.loads((RESULTS / f"{name}.recover.json").read_text()),
                    json.loads((RESULTS / f"{name}.report.json").read_text()))
-            for name in EXAMPLES}
+            for name in names}
 
     def row(title, value):
-        return f"| {title} | " + " | ".join(value(*runs[name]) for name in EXAMPLES) + " |"
+        return f"| {title} | " + " | ".join(value(*runs[name]) for name in names) + " |"
 
     def learned(run, _):
         return f"{run['samples']:,} samples, {run['passes']:,} passes"
@@ -38,10 +37,9 @@ def results_table() -> str:
         return (f"{part['lut']:,} LUT, {part['ff']:,} FF, {part['dsp']:g} DSP, "
                 f"{part['bram36']:g} BRAM36")
 
-    networks = {"digits": "64-32-16-10", "mnist": "784-32-16-10"}
     return "\n".join([
-        row("", lambda run, _: f"`{run['example']}` {networks[run['example']]}"),
-        "|---|" + "---|" * len(EXAMPLES),
+        row("", lambda run, _: f"`{run['example']}` {sizes(run['example'])}"),
+        "|---|" + "---|" * len(names),
         row("disturbance, rule", lambda run, _: f"{run['disturbance']}, {run['rule']} on "
             + ", ".join(run["layers"])),
         row("accuracy clean", lambda run, _: f"{run['clean']:.1f} %"),
@@ -64,6 +62,18 @@ def results_table() -> str:
     ])
 
 
+def sizes(name: str) -> str:
+    """784-32-16-10."""
+    network = train.network(checkpoint.load(name))
+    return "-".join(map(str, [network.n_in, *(s.dense.n_out for s in network.stages)]))
+
+
+def in_verilog() -> str:
+    return ("\n## In the Verilated core\n`make results` runs every example as `hwgen demo` does: "
+            "learning in Verilator, all state\nequal to the golden model's.\n\n"
+            + results_table(example.NAMES) + "\n")
+
+
 def shadow_table() -> str:
     """Cycles per sample of the examples' networks, by the cycle model."""
     lines = ["| network | layers | inference | K = 8 | probes that cost nothing | one more |",
@@ -71,12 +81,11 @@ def shadow_table() -> str:
     for name in example.NAMES:
         plain = train.network(checkpoint.load(name))
         names = [stage.dense.name for stage in plain.stages]
-        sizes = [plain.n_in, *(stage.dense.n_out for stage in plain.stages)]
         for layers in ((names[0], names[-1]), names):
             network = plain.with_trainable(layers)
             found = line_rate_cycles.shadow(network, Settings(layers=network.trainable))
             free = found["free"] if found["free"] >= 0 else "none"
-            lines.append(f"| `{name}` {'-'.join(map(str, sizes))} | {', '.join(layers)} | "
+            lines.append(f"| `{name}` {sizes(name)} | {', '.join(layers)} | "
                          f"{found['inference']:g} | {found['intervals'][8]:g} | {free} | "
                          f"{found['per_probe']:g} |")
     return "\n".join(lines)
@@ -92,6 +101,10 @@ def tuning_table() -> str:
                      f"{r['sigma_log2']} | {r['lr_shift']} | {r['lr_decay']} | "
                      f"{r['accuracy']:.1f} |")
     return "\n".join(lines)
+
+
+def resource_table() -> str:
+    return resources.markdown(json.loads((RESULTS / "resources.json").read_text()))
 
 
 def results() -> dict:
@@ -116,11 +129,12 @@ def filled(text: str, **parts) -> str:
 def documents() -> dict[Path, str]:
     """Every generated document, with its contents."""
     readme, es = ROOT / "README.md", ROOT / "docs" / "rules" / "es.md"
-    line_rate = ROOT / "docs" / "line-rate.md"
+    line_rate, area = ROOT / "docs" / "line-rate.md", ROOT / "docs" / "resources.md"
     return {
         ROOT / "docs" / "registers.md": register_map(),
-        ROOT / "docs" / "results.md": study_page.markdown(results()),
+        ROOT / "docs" / "results.md": study_page.markdown(results()) + in_verilog(),
         line_rate: filled(line_rate.read_text(), shadow=shadow_table),
+        area: filled(area.read_text(), resources=resource_table),
         readme: filled(readme.read_text(), results=results_table, demo=terminal),
         es: filled(es.read_text(), tuning=tuning_table),
     }

@@ -118,7 +118,7 @@ def run_es(network, manifest, disturbance, options, seed, points, np_cycles, spl
     settings = Settings(rule="es", layers=network.trainable, seed=core_seed(seed), **options)
     # No rule learns faster than samples arrive, so the stream is long enough.
     x, y = stream(_load(network.name), disturbance,
-                  points[-1] * max(np_cycles, network.n_in) // network.n_in, seed)
+                  int(points[-1] * max(np_cycles, network.n_in) // network.n_in), seed)
     held = judged_by(network.name, disturbance, seed, split)
     with Device(manifest, seed=seed) as device:
         device.configure(settings)
