@@ -79,7 +79,7 @@ Rule np on {", ".join(chosen["layers"])}, R = {chosen["residual"]}, {settings(ch
 except where the table says otherwise. Columns: samples learned from.
 
 """ + table(["probes", *(f"{n:,}" for n in points), "cycles a sample"], [
-        [row["title"], *(reached(row, n) for n in points), row["cycles_per_sample"]]
+        [row["title"], *(reached(row, n) for n in points), f"{row['cycles_per_sample']:g}"]
         for row in rows]) + "\n\n![accuracy against samples](results/study_noise.png)"
 
 
