@@ -10,6 +10,7 @@ import numpy as np
 
 from .learner import Settings
 from .network import Network, Stage
+from .rules.es import SHAPED
 from .sample_packets import beat_layout
 
 SLOTS = 4                   # vectors in the rings before each stage, loss unit and readout
@@ -51,7 +52,10 @@ def sweep_cycles(stage: Stage, pairs: int) -> int:
 
 
 def fitness_cycles(settings: Settings) -> int:
-    return settings.pairs * (settings.pairs + 2 if settings.fitness == "rank" else 3)
+    """Cycles of the walk over a population's differences."""
+    if settings.fitness == "rank":
+        return settings.pairs * (settings.pairs + 2)
+    return settings.pairs * (4 if settings.fitness in SHAPED else 3)
 
 
 class _Ring:

@@ -50,7 +50,7 @@ class Settings:
         "es": antithetic probe pairs P per sample, 1 to the core's `max_pairs`.
     batch : int
         "es": samples that share a population before an update, 1 to 256.
-    fitness : {"sign", "rank"}
+    fitness : {"sign", "rank", "zscore", "best"}
         "es".
     """
     rule: str = "np"
@@ -281,7 +281,7 @@ class Learner:
         """Replay the population's seeds into every selected layer: M -= sum_i c_i z_i."""
         settings = self.settings
         lr_shift = min(settings.lr_shift + state.decays, DECAYS_MAX)
-        c = es.coefficient(es.fitness(state.deltas, settings.fitness), lr_shift)
+        c = es.coefficients(state.deltas, settings.fitness, lr_shift)
         weights, biases, saturations = dict(state.weights), dict(state.biases), state.saturations
         for index in settings.layers:
             dense = self.network.stages[index].dense

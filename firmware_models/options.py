@@ -2,6 +2,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from .rules.es import SHAPED
+
 
 @dataclass(frozen=True)
 class Option:
@@ -22,6 +24,7 @@ class Option:
 
 OPTIONS = {
     "rank": Option(("es",), "rank fitness", lambda s: s.fitness == "rank"),
+    "shaping": Option(("es",), "fitness zscore and best", lambda s: s.fitness in SHAPED),
 }
 
 

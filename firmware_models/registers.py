@@ -63,8 +63,8 @@ REGISTERS = (
     Register("rule", 0x10, "rw", (
         Field("np", 0, 1, "1 node probes, 0 evolutionary strategy", 1, every=True),
         Field("turn", 1, 1, "probe one of the selected hidden layers per sample in turn", 0, NP),
-        Field("fitness", 4, 2, "0 sign, 1 rank of the loss differences", 0, ES,
-              options=("rank",)),
+        Field("fitness", 4, 2, "0 sign, 1 rank, 2 z-score, 3 best of the loss differences", 0, ES,
+              options=("rank", "shaping")),
     )),
     _value("layers", 0x14, 14, "bit l: stage l learns", "rw"),
     _value("pairs", 0x18, 7, "antithetic pairs per sample", "rw", 4, rules=ES),

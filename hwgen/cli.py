@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from firmware_models.options import OPTIONS, needed
+from firmware_models.rules.es import FITNESSES
 from sim.errors import SimulationError
 from sim.verilate import lint
 
@@ -127,8 +128,8 @@ def _learning(sub) -> None:
         group.add_argument(f"--{name}", type=int, metavar="N", help=text, default=argparse.SUPPRESS)
     group.add_argument("--turn", action="store_true", default=argparse.SUPPRESS,
                        help="np: probe one of the hidden layers per sample, in turn")
-    group.add_argument("--fitness", choices=("sign", "rank"), default=argparse.SUPPRESS,
-                       help="es")
+    group.add_argument("--fitness", choices=FITNESSES, default=argparse.SUPPRESS,
+                       help="es; zscore and best need --options shaping")
 
 
 def _grid(sub) -> None:

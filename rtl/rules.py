@@ -42,7 +42,8 @@ def evolution(m, core, registers, loss, progress, readback, by_nodes, buffers, e
         control.layers.eq(selected(core.network, registers)),
         control.pairs.eq(Mux(too_many, core.max_pairs, registers.pairs)),
         control.batch.eq(registers.batch),
-        control.fitness.eq(registers.rule_fitness if "rank" in core.options else 0),
+        control.fitness.eq(registers.rule_fitness
+                           if {"rank", "shaping"} & set(core.options) else 0),
         control.sigma_in.eq(registers.sigma), control.lr_shift.eq(registers.rate_lr_shift),
         control.decays.eq(progress.decays), control.seed.eq(registers.seed),
         control.seed_write.eq(registers.seed_write), control.hold.eq(readback.request),

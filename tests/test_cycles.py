@@ -26,7 +26,7 @@ NETWORKS = {
 def case(request, tmp_path_factory):
     network, trained = NETWORKS[request.param]
     return network, trained, build(network, tmp_path_factory.mktemp("core"),
-                                   rules=("np", "es"), max_pairs=4)
+                                   rules=("np", "es"), max_pairs=4, options=("rank", "shaping"))
 
 
 def check(network, device, job, **options) -> None:
@@ -53,7 +53,8 @@ def test_inference(case, logits):
 @pytest.mark.parametrize("learn", ["all", "mixed", "few"])
 @pytest.mark.parametrize("options", [
     {"pairs": 4, "fitness": "rank", "batch": 2}, {"pairs": 1, "fitness": "sign"},
-    {"pairs": 3, "fitness": "sign", "batch": 3, "last": True}], ids=["rank", "qzo", "last"])
+    {"pairs": 3, "fitness": "sign", "batch": 3, "last": True}, {"pairs": 3, "fitness": "zscore"},
+    {"pairs": 4, "fitness": "best", "batch": 2}], ids=["rank", "qzo", "last", "zscore", "best"])
 def test_learning(case, options, learn):
     network, trained, manifest = case
     options = dict(options)

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from firmware_models.cycles import fitness_cycles
+from firmware_models.learner import Settings
 from firmware_models.rules import es as model
 from rtl.fitness import FitnessUnit
 
@@ -17,15 +19,40 @@ from .pysim import simulate
     ([5, 5, 1, 9], "rank", [0, 0, -3, 3]),
     ([1, 1, 2, 2], "rank", [-2, -2, 2, 2]),
     ([0, 0], "sign", [0, 0]),
+    ([3, -7, 0], "best", [0, -1, 0]),
+    ([-4, 4, 3], "best", [-1, 0, 0]),                   # the first of equals
+    ([1, 4, -4], "best", [0, 1, 0]),
+    ([0, 0], "best", [0, 0]),
+    ([-5], "best", [-1]),
 ])
 def test_fitness_by_hand(deltas, kind, expected):
     np.testing.assert_array_equal(model.fitness(deltas, kind), expected)
 
 
 def test_unknown_fitness():
-    with pytest.raises(ValueError, match="fitness must be one of .*, not 'best'"):
-        model.fitness([1], "best")
+    with pytest.raises(ValueError, match="fitness must be one of .*, not 'mean'"):
+        model.fitness([1], "mean")
 
+
+@pytest.mark.parametrize("deltas, s", [
+    ([0], 0), ([1], 0), ([-1], 0), ([2], 1), ([-3], 1), ([4], 2), ([-8388608], 23),
+    ([0, 0, 0], 0), ([1, 1], 0), ([2, -2], 1), ([1, -2], 0),    # 3 >> 1
+    ([4, 4, 4], 1),                                     # 12 >> 2: three pairs count as four
+    ([5, 5, 5], 1), ([6, 5, -5], 2), ([1, 0, 0, 0, 0], 0), ([64] * 16, 6), ([63] * 16, 5),
+])
+def test_scale_by_hand(deltas, s):
+    assert model.scale(deltas, "zscore") == s
+    assert model.scale(deltas, "sign") == model.scale(deltas, "best") == 0
+
+
+@pytest.mark.parametrize("deltas, lr_shift, expected", [
+    ([6, -6], 7, [2, -1]),                              # s = 2: 1.5 and -1.5, halves go up
+    ([6, -6], 8, [1, -1]), ([6, -2], 7, [2, 0]),        # s = 2 both times: 6 + 2 >> 1 is 4
+    ([5, 1], 9, [1, 0]),                                # s = 1: 0.625 and 0.125, rounded once
+    ([1000, -1000], 0, [127, -127]), ([1000, 1], 6, [8, 0]), ([0, 0], 0, [0, 0]),
+])
+def test_coefficients_by_hand(deltas, lr_shift, expected):
+    np.testing.assert_array_equal(model.coefficients(deltas, "zscore", lr_shift), expected)
 
 @pytest.mark.parametrize("fitness, lr_shift, expected", [
     (1, 7, 1), (-1, 7, -1), (3, 7, 3), (1, 6, 2), (1, 1, 64),
@@ -35,6 +62,11 @@ def test_unknown_fitness():
 ])
 def test_coefficient_by_hand(fitness, lr_shift, expected):
     assert model.coefficient(fitness, lr_shift) == expected
+
+
+def test_coefficients_of_the_other_kinds():
+    for kind, expected in (("sign", [2, -2, 2]), ("rank", [0, -4, 4]), ("best", [0, 0, 2])):
+        np.testing.assert_array_equal(model.coefficients([3, -8, 9], kind, 6), expected)
 
 
 def run_unit(dut, deltas, kind, lr_shift):
@@ -68,12 +100,14 @@ def run_unit(dut, deltas, kind, lr_shift):
 @pytest.mark.parametrize("max_pairs, pairs", [(1, 1), (2, 2), (5, 3), (16, 1), (16, 16)])
 def test_unit_equals_model(max_pairs, pairs, kind):
     rng = np.random.default_rng(pairs)
-    dut = FitnessUnit(max_pairs)
+    dut = FitnessUnit(max_pairs, options=("rank", "shaping"))
     limit = 2 ** 23 - 1
     rows = [rng.integers(-3, 4, pairs), np.zeros(pairs, int), np.arange(pairs) - 1,
-            rng.choice([-limit - 1, -limit, 0, limit], pairs)]
-    for row, lr_shift in zip(rows * 4, range(16), strict=True):
-        expected = model.coefficient(model.fitness(row, kind), lr_shift)
+            rng.choice([-limit - 1, -limit, 0, limit], pairs),
+            rng.integers(-1000, 1000, pairs), np.full(pairs, -limit - 1),
+            np.append(np.zeros(pairs - 1, int), limit), np.full(pairs, 2 ** (pairs % 7))]
+    for row, lr_shift in zip(rows * 2, range(16), strict=True):
+        expected = model.coefficients(row, kind, lr_shift)
         written, cycles = run_unit(dut, row, kind, lr_shift)
         assert written == 2 * list(enumerate(expected)), f"{row} >> {lr_shift}"
         assert cycles == 2 * [dut.cycles(pairs, kind)]
@@ -82,6 +116,21 @@ def test_unit_equals_model(max_pairs, pairs, kind):
 def test_cycles():
     assert [FitnessUnit.cycles(p, "sign") for p in (1, 4, 16)] == [3, 12, 48]
     assert [FitnessUnit.cycles(p, "rank") for p in (1, 4, 16)] == [3, 24, 288]
+    for kind in ("zscore", "best"):
+        assert [FitnessUnit.cycles(p, kind) for p in (1, 4, 16)] == [4, 16, 64]
+    for kind in model.FITNESSES:
+        settings = Settings(rule="es", pairs=5, fitness=kind)
+        assert FitnessUnit.cycles(5, kind) == fitness_cycles(settings)
+
+
+@pytest.mark.parametrize("options, kinds", [
+    ((), {"sign"}), (("rank",), {"sign", "rank"}), (("shaping",), {"sign", "zscore", "best"})])
+def test_a_kind_left_out_counts_as_sign(options, kinds):
+    deltas = [300, -5, 0, 70]
+    for kind in model.FITNESSES:
+        written, _ = run_unit(FitnessUnit(4, options=options), deltas, kind, 5)
+        known = kind if kind in kinds else "sign"
+        assert written == 2 * list(enumerate(model.coefficients(deltas, known, 5)))
 
 
 def test_widths():

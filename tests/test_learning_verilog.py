@@ -16,10 +16,14 @@ from .networks import samples, small_network
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 UPDATES = 300
 CORES = {
-    # name: network, residual, max_pairs
+    # name: network, residual, max_pairs, options if not those by default
     "two of three": (small_network((10, 8, 6, 4), (1, 2), {0: 5, 1: 4, 2: 3}), 4, 16),
     "all, no residual": (small_network((6, 5, 4, 3), (0, 1, 2), {0: 2}, seed=2, extreme=True), 0,
                          4),
+    "shaping": (small_network((10, 8, 6, 4), (1, 2), {0: 5, 1: 4, 2: 3}), 4, 16,
+                ("rank", "shaping")),
+    "shaping alone": (small_network((6, 5, 4, 3), (0, 1, 2), {0: 2}, seed=2, extreme=True), 0, 5,
+                      ("shaping",)),
     "one pair": (small_network((5, 6, 3), (0, 1), {1: 1}, weight=Fixed(5, 3), bias=Fixed(7, 4),
                                seed=3, extreme=True), 8, 1),
 }
@@ -30,10 +34,10 @@ def core(tmp_path_factory):
     """Network, residual bits and manifest of a core by name, built when first asked for."""
     @cache
     def get(name) -> tuple:
-        network, residual, max_pairs = CORES[name]
+        network, residual, max_pairs, options = (*CORES[name], None)[:4]
         folder: Path = tmp_path_factory.mktemp("core")
         return network, residual, build(network, folder, residual=residual, rules=("es",),
-                                        max_pairs=max_pairs)
+                                        max_pairs=max_pairs, options=options)
     return get
 
 
@@ -47,6 +51,29 @@ def test_every_rule(core, settings):
     start = Learner(learner.network, settings, learner.residual).state
     for index in settings.layers:
         assert (learner.state.weights[index] != start.weights[index]).any()
+
+
+@pytest.mark.parametrize("settings", [
+    Settings(rule="es", layers=(1, 2), pairs=6, fitness="zscore", batch=2, lr_shift=5, lr_decay=40,
+             seed=41),
+    Settings(rule="es", layers=(1, 2), pairs=5, fitness="best", lr_shift=3, seed=42),
+], ids=["zscore", "best"])
+def test_shaped_fitness(core, settings):
+    learner = lockstep(core("shaping"), (settings, UPDATES))
+    start = Learner(learner.network, settings, learner.residual).state
+    for index in settings.layers:
+        assert (learner.state.weights[index] != start.weights[index]).any()
+
+
+def test_every_fitness_in_turn(core):
+    """Largest steps and populations; what one fitness found out does not reach the next."""
+    common = {"rule": "es", "layers": (0, 1, 2), "sigma_log2": 7, "seed": 43}
+    parts = [Settings(**common, fitness=fitness, pairs=pairs, lr_shift=lr_shift)
+             for fitness, pairs, lr_shift in (("zscore", 5, 0), ("sign", 1, 7), ("best", 5, 0),
+                                              ("zscore", 1, 15), ("best", 1, 4), ("zscore", 3, 9))]
+    learner = lockstep(core("shaping alone"), *[(settings, 20) for settings in parts],
+                       predict_share=0.2)
+    assert learner.state.saturations > 100
 
 
 def test_largest_population(core):

@@ -7,7 +7,8 @@ Source: AbdulQader et al. 2021 (arXiv 2103.14007) for the system; Salimans et al
 """
 import numpy as np
 
-FITNESSES = ("sign", "rank")        # position = value of the register field
+FITNESSES = ("sign", "rank", "zscore", "best")      # position = value of the register field
+SHAPED = ("zscore", "best")         # need a walk over all differences first
 RATE_BITS = 7                       # lr_shift = 7: a fitness of 1 moves a weight by a master step
 COEFFICIENT_WIDTH = 8
 
@@ -18,13 +19,35 @@ def fitness(deltas, kind: str) -> np.ndarray:
     sign: -1, 0 or +1.
     rank: number of smaller differences minus number of larger ones, -(P-1) to P-1. Equal
     differences get equal ranks, so a population that cannot be told apart moves nothing.
+    zscore: the differences themselves; :func:`scale` says by how many bits they are too large.
+    best: sgn(D_i) of the first of the largest |D_i|, 0 for the others.
     """
     deltas = np.asarray(deltas, np.int64)
     if kind == "sign":
         return np.sign(deltas)
     if kind == "rank":
         return np.sign(deltas[:, None] - deltas[None, :]).sum(1)
+    if kind == "zscore":
+        return deltas
+    if kind == "best":
+        return np.sign(deltas) * (np.arange(len(deltas)) == np.abs(deltas).argmax())
     raise ValueError(f"fitness must be one of {FITNESSES}, not {kind!r}")
+
+
+def scale(deltas, kind: str) -> int:
+    """Bits s by which a fitness is divided: ilog2 of the mean of |D_i| for "zscore", else 0.
+
+    The mean is a shift as well, by ceil(log2(P)), and counts as 1 at least.
+    """
+    if kind != "zscore":
+        return 0
+    mean = int(np.abs(np.asarray(deltas, np.int64)).sum()) >> (len(deltas) - 1).bit_length()
+    return max(1, mean).bit_length() - 1
+
+
+def coefficients(deltas, kind: str, lr_shift: int) -> np.ndarray:
+    """Coefficients of a population, rounded once: by the scale and the rate together."""
+    return coefficient(fitness(deltas, kind), lr_shift + scale(deltas, kind))
 
 
 def coefficient(fit, lr_shift: int) -> np.ndarray:
