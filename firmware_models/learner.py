@@ -52,6 +52,9 @@ class Settings:
         "es": samples that share a population before an update, 1 to 256.
     fitness : {"sign", "rank", "zscore", "best"}
         "es".
+    vote : int
+        "es": a weight moves by one step where its change exceeds this, in master steps; 0, the
+        default, moves masters by their changes; to 16383.
     """
     rule: str = "np"
     layers: tuple[int, ...] = ()
@@ -66,6 +69,7 @@ class Settings:
     pairs: int = 4
     batch: int = 1
     fitness: str = "sign"
+    vote: int = 0
 
     def __post_init__(self):
         if self.rule not in RULES:
@@ -78,7 +82,7 @@ class Settings:
         limits = {"pairs": (1, 64), "batch": (1, 256), "sigma_log2": (0, 7),
                   "lr_shift": (0, DECAYS_MAX), "lr_decay": (0, 65535), "seed": (1, noise.MASK),
                   "probes": (0, MAX_PROBES), "head_shift": (0, DECAYS_MAX),
-                  "skip": (0, (1 << LOSS_WIDTH) - 1)}
+                  "skip": (0, (1 << LOSS_WIDTH) - 1), "vote": (0, (1 << es.VOTE_WIDTH) - 1)}
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} must be {low} to {high}, not {getattr(self, name)}")
@@ -286,10 +290,11 @@ class Learner:
         for index in settings.layers:
             dense = self.network.stages[index].dense
             zw, zb = self._probes(state.seeds, index)
-            weights[index], clipped = commit(weights[index], np.tensordot(c, zw, 1),
-                                             dense.weight, self.residual)
+            v, v_bias = (es.voted(change, settings.vote, self.residual)
+                         for change in (np.tensordot(c, zw, 1), c @ zb))
+            weights[index], clipped = commit(weights[index], v, dense.weight, self.residual)
             saturations += int(dense.words(clipped).any(-1).sum())
-            biases[index], clipped = commit(biases[index], c @ zb, dense.bias, self.residual)
+            biases[index], clipped = commit(biases[index], v_bias, dense.bias, self.residual)
             # Biases are committed in the groups in which the stage drains its outputs.
             groups = clipped.reshape(-1, self.network.stages[index].drain_words)
             saturations += int(groups.any(0).sum())

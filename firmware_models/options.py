@@ -25,6 +25,7 @@ class Option:
 OPTIONS = {
     "rank": Option(("es",), "rank fitness", lambda s: s.fitness == "rank"),
     "shaping": Option(("es",), "fitness zscore and best", lambda s: s.fitness in SHAPED),
+    "vote": Option(("es",), "updates by votes", lambda s: s.vote > 0),
 }
 
 

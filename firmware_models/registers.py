@@ -1,7 +1,7 @@
 """The core's AXI4-Lite registers: one table for RTL, manifest, documentation and benches."""
 from dataclasses import dataclass, replace
 
-from .rules.es import FITNESSES
+from .rules.es import FITNESSES, VOTE_WIDTH
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,8 @@ REGISTERS = (
     _value("probes", 0x58, 6, "probes per hidden layer and sample, 0 to 32", "rw", 8, rules=NP),
     _value("skip", 0x5C, 14, "samples of less loss, in 1/256 bit, change no weights", "rw",
            rules=NP),
+    _value("vote", 0x68, VOTE_WIDTH, "weights whose change exceeds this many master steps move by "
+           "one weight step, others stay; 0: off", "rw", rules=ES, options=("vote",)),
 )
 
 
@@ -143,6 +145,7 @@ def settings_fields(settings, registers: dict) -> dict[str, dict[str, int]]:
         "rate": {"lr_shift": settings.lr_shift, "head_shift": settings.head_shift,
                  "lr_decay": settings.lr_decay},
         "probes": {"value": settings.probes}, "skip": {"value": settings.skip},
+        "vote": {"value": settings.vote},
         "seed": {"value": settings.seed},
     }
     return {name: {f["name"]: values[name][f["name"]] for f in registers[name]["fields"]}

@@ -124,7 +124,9 @@ def _learning(sub) -> None:
                        ("skip", "np: samples with less loss, in 1/256 bit, are not learned from"),
                        ("lr-decay", "updates after which the rate halves; 0: never"),
                        ("pairs", "es: antithetic pairs per sample"),
-                       ("batch", "es: samples per update")):
+                       ("batch", "es: samples per update"),
+                       ("vote", "es, with --options vote: a weight moves by one step where its "
+                        "change exceeds this, say theta * isqrt(pairs); 0: off")):
         group.add_argument(f"--{name}", type=int, metavar="N", help=text, default=argparse.SUPPRESS)
     group.add_argument("--turn", action="store_true", default=argparse.SUPPRESS,
                        help="np: probe one of the hidden layers per sample, in turn")

@@ -36,12 +36,13 @@ RULES = {
 # The circuit that a rule runs on, and options of the core that its settings may need by default.
 FAMILY = {"np": "np", "es": "es", "qzo": "es", "delta": "np"}
 IMPLIED = {"es": ("rank",)}
-OPTIONS = {"np": ("probes", "head_shift", "turn", "skip"), "es": ("pairs", "batch", "fitness")}
+OPTIONS = {"np": ("probes", "head_shift", "turn", "skip"),
+           "es": ("pairs", "batch", "fitness", "vote")}
 # Found on the validation split of MNIST with noise:0.3.
 DEFAULTS = {
     "np": {}, "delta": {"probes": 0},
     "es": {"pairs": 4, "batch": 2, "fitness": "sign", "sigma_log2": 3, "lr_shift": 7},
-    "qzo": {"pairs": 2, "batch": 1, "fitness": "sign", "sigma_log2": 3, "lr_shift": 7},
+    "qzo": {"pairs": 2, "batch": 1, "fitness": "sign", "sigma_log2": 3, "lr_shift": 7, "vote": 0},
 }
 
 
@@ -244,7 +245,7 @@ def settings_for(rule: str, layers: tuple[int, ...], **options) -> Settings:
     if rule == "qzo":
         if not 1 <= given.get("pairs", 1) <= M_MAX:
             raise HwgenError(f"rule qzo has 1 to {M_MAX} pairs, not {given['pairs']}")
-        for name in ("fitness", "batch"):
+        for name in ("fitness", "batch", "vote"):
             if given.get(name, DEFAULTS["qzo"][name]) != DEFAULTS["qzo"][name]:
                 raise HwgenError(f"rule qzo has {name} {DEFAULTS['qzo'][name]}; for "
                                  f"{given[name]} use rule es")

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 from firmware_models.loss import LOSS_WIDTH
 from firmware_models.network import Network
 from firmware_models.noise import BITS
-from firmware_models.rules.es import COEFFICIENT_WIDTH
+from firmware_models.rules.es import COEFFICIENT_WIDTH, VOTE_WIDTH
 
 from .fitness import DELTA_WIDTH, FitnessUnit
 from .noise import next_seed
@@ -63,6 +63,8 @@ class LearnController(wiring.Component):
     updated : ``Out(1)``
         An update has ended.
     next_seed, batch_index : ``Out``
+    vote_in : ``In(14)``; vote : ``Out(14)``
+        Option "vote": a setting, and as it was when the sample started.
     """
 
     def __init__(self, network: Network, *, max_pairs: int,
@@ -86,6 +88,7 @@ class LearnController(wiring.Component):
             "journal_delta": Out(signed(DELTA_WIDTH)),
             "busy": Out(1), "torn": Out(1), "torn_clear": In(1),
             "next_seed": Out(BITS, init=1), "batch_index": Out(9),
+            **({"vote_in": In(VOTE_WIDTH), "vote": Out(VOTE_WIDTH)} if "vote" in options else {}),
         })
 
     def elaborate(self, platform):
@@ -158,6 +161,8 @@ class LearnController(wiring.Component):
                         self.sigma.eq(self.sigma_in),
                         lr_shift.eq(Mux(decayed > 15, 15, decayed)),
                     ]
+                    if "vote" in self.options:
+                        m.d.sync += self.vote.eq(self.vote_in)
                     m.next = "PASSES"
             with m.State("PASSES"):
                 m.d.comb += self.pass_valid.eq(1)

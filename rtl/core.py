@@ -157,7 +157,8 @@ class Core(wiring.Component):
             if dense.trainable:
                 weights = WeightMemory(
                     stage, residual=self.residual, rules=self.rules, max_pairs=self.max_pairs,
-                    bits=self.coefficient_bits, first_generator=first_generator[stage.index])
+                    bits=self.coefficient_bits, first_generator=first_generator[stage.index],
+                    options=self.options)
                 m.d.comb += [weights.en.eq(engine.w_en), weights.first.eq(engine.w_first)]
             else:
                 weights = WeightRom(stage)

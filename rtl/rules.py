@@ -54,6 +54,9 @@ def evolution(m, core, registers, loss, progress, readback, by_nodes, buffers, e
         registers.progress_batch_index.eq(control.batch_index),
     ]
     trained = [memories[i] for i in core.network.trainable]
+    if "vote" in core.options:
+        m.d.comb += [control.vote_in.eq(registers.vote),
+                     *[weights.vote.eq(control.vote) for weights in trained]]
     for position, index in enumerate(core.network.trainable):
         buffer, engine, weights = buffers[index], engines[index], memories[index]
         with m.If(control.owned[position]):

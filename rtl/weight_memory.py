@@ -7,7 +7,7 @@ from firmware_models.formats import Fixed
 from firmware_models.fused_update import EDGE_BITS, check
 from firmware_models.network import Stage
 from firmware_models.noise import BITS, generators
-from firmware_models.rules.es import COEFFICIENT_WIDTH
+from firmware_models.rules.es import COEFFICIENT_WIDTH, VOTE_WIDTH
 from firmware_models.rules.node_probe import FRACTION
 from firmware_models.weight_memory import to_master
 
@@ -16,6 +16,7 @@ from .noise import start_state
 from .requantize import saturate
 from .shapes import address, tag_layout
 from .update_sweep import UpdateSweep
+from .vote import Vote
 from .weight_rom import pack_words
 
 __all__ = ["WeightMemory"]
@@ -54,6 +55,8 @@ class WeightMemory(wiring.Component):
         Of "np": magnitude bits of a coefficient: 1, or 4 with a multiplier per lane.
     first_generator, max_pairs : int
         Of "es".
+    options : tuple of str
+        Of "es": "vote".
 
     Members
     -------
@@ -69,6 +72,8 @@ class WeightMemory(wiring.Component):
         "es": probes perturb this layer, by 2**sigma.
     sweep, sweep_done, accumulate, pair, seed, coefficient, last_pair
         "es": :class:`rtl.update_sweep.UpdateSweep`.
+    vote : ``In(14)``
+        "es" with option "vote": threshold of :class:`rtl.vote.Vote`.
     accepted, started, next_addr, x, fired_in, negative_in, shift, loaded, w_word, w_lane, ready,
     spent, restart
         "np": :class:`rtl.fused_update.FusedUpdate`.
@@ -77,10 +82,12 @@ class WeightMemory(wiring.Component):
     """
 
     def __init__(self, stage: Stage, *, residual: int, rules: tuple[str, ...] = ("es",),
-                 bits: int = 1, first_generator: int = 0, max_pairs: int = 1):
+                 bits: int = 1, first_generator: int = 0, max_pairs: int = 1,
+                 options: tuple[str, ...] = ()):
         dense = stage.dense
         self.stage, self.residual, self.rules, self.bits = stage, residual, rules, bits
         self.first_generator, self.max_pairs = first_generator, max_pairs
+        self.options = options
         self.master = Fixed(dense.weight.width + residual, 0)
         self.bias_master = Fixed(dense.bias.width + residual, 0)
         word, bias_word = address(dense.reuse_factor), address(stage.drain_words)
@@ -100,6 +107,8 @@ class WeightMemory(wiring.Component):
                 "pair": In(address(max_pairs)), "seed": In(BITS), "last_pair": In(1),
                 "coefficient": In(signed(COEFFICIENT_WIDTH)),
             }
+            if "vote" in options:
+                members |= {"vote": In(VOTE_WIDTH)}
         if "np" in rules:
             check(stage, residual, bits)
             members |= {
@@ -247,6 +256,12 @@ class WeightMemory(wiring.Component):
 
         new, bias_new = Signal.like(write.data), Signal.like(bias_write.data)
         v, words = list(update.v), stage.drain_words
+        if "vote" in self.options:
+            m.submodules.vote = vote = Vote(
+                dense.lanes, width=len(v[0]), residual=self.residual)
+            m.d.comb += [vote.threshold.eq(self.vote),
+                         *[to.eq(lane) for to, lane in zip(vote.v, v, strict=True)]]
+            v = list(vote.change)
         bias_v = [Array(v[c * words:(c + 1) * words])[update.bias_commit_word]
                   for c in range(stage.drain_lanes)]
         weight_clips = commit_lanes(read.data, new, v, self.master)

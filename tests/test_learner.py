@@ -145,6 +145,7 @@ def test_deployed_network():
     ({"lr_shift": 16}, "lr_shift must be 0 to 15, not 16"),
     ({"lr_decay": 65536}, "lr_decay must be 0 to 65535, not 65536"),
     ({"seed": 0}, "seed must be 1 to 4294967295, not 0"),
+    ({"vote": 16384}, "vote must be 0 to 16383, not 16384"),
     ({"fitness": "mean"}, r"fitness must be one of \('sign', .*'best'\), not 'mean'"),
 ])
 def test_refused_settings(change, message):

@@ -24,6 +24,12 @@ CORES = {
                 ("rank", "shaping")),
     "shaping alone": (small_network((6, 5, 4, 3), (0, 1, 2), {0: 2}, seed=2, extreme=True), 0, 5,
                       ("shaping",)),
+    "votes": (small_network((10, 8, 6, 4), (1, 2), {0: 5, 1: 4, 2: 3}), 4, 16, ("rank", "vote")),
+    "votes, no residual": (small_network((6, 5, 4, 3), (0, 1, 2), {0: 2}, seed=2, extreme=True), 0,
+                           5, ("vote",)),
+    "votes, all residual": (small_network((5, 6, 3), (0, 1), {1: 1}, weight=Fixed(5, 3),
+                                          bias=Fixed(7, 4), seed=3, extreme=True), 8, 3,
+                            ("shaping", "vote")),
     "one pair": (small_network((5, 6, 3), (0, 1), {1: 1}, weight=Fixed(5, 3), bias=Fixed(7, 4),
                                seed=3, extreme=True), 8, 1),
 }
@@ -74,6 +80,32 @@ def test_every_fitness_in_turn(core):
     learner = lockstep(core("shaping alone"), *[(settings, 20) for settings in parts],
                        predict_share=0.2)
     assert learner.state.saturations > 100
+
+
+@pytest.mark.parametrize("settings", [
+    Settings(rule="es", layers=(1, 2), pairs=6, vote=2, batch=2, seed=51),
+    Settings(rule="es", layers=(1, 2), pairs=16, fitness="rank", vote=100, lr_shift=6, lr_decay=100,
+             seed=52),
+], ids=["sign", "rank"])
+def test_votes(core, settings):
+    learner = lockstep(core("votes"), (settings, UPDATES))
+    start = Learner(learner.network, settings, learner.residual).state
+    for index in settings.layers:
+        moved = learner.state.weights[index] - start.weights[index]
+        # Whole weight steps, but for those that met an end of the range.
+        assert moved.any() and (moved % 16 == 0).mean() > 0.5
+
+
+@pytest.mark.parametrize("name, fitness", [
+    ("votes, no residual", "sign"), ("votes, all residual", "best")])
+def test_votes_off_and_on(core, name, fitness):
+    """Largest steps at the ends of the range; the highest threshold moves nothing."""
+    common = {"rule": "es", "layers": core(name)[0].trainable, "pairs": 3, "fitness": fitness,
+              "sigma_log2": 5, "seed": 53}
+    parts = [Settings(**common, vote=vote, lr_shift=lr_shift)
+             for vote, lr_shift in ((1, 7), (0, 0), (126, 0), (127, 0), (16383, 0), (1, 6))]
+    learner = lockstep(core(name), *[(settings, 15) for settings in parts], predict_share=0.2)
+    assert learner.state.saturations > 0
 
 
 def test_largest_population(core):

@@ -11,6 +11,7 @@ FITNESSES = ("sign", "rank", "zscore", "best")      # position = value of the re
 SHAPED = ("zscore", "best")         # need a walk over all differences first
 RATE_BITS = 7                       # lr_shift = 7: a fitness of 1 moves a weight by a master step
 COEFFICIENT_WIDTH = 8
+VOTE_WIDTH = 14                     # 64 pairs of 127 are below 2**13
 
 
 def fitness(deltas, kind: str) -> np.ndarray:
@@ -48,6 +49,17 @@ def scale(deltas, kind: str) -> int:
 def coefficients(deltas, kind: str, lr_shift: int) -> np.ndarray:
     """Coefficients of a population, rounded once: by the scale and the rate together."""
     return coefficient(fitness(deltas, kind), lr_shift + scale(deltas, kind))
+
+
+def voted(change, threshold: int, residual: int) -> np.ndarray:
+    """Changes V of masters, or with a threshold sgn(V) weight steps where |V| exceeds it, else 0.
+
+    Source: Sarkar et al. 2025, EGGROLL (arXiv 2511.16652), the update of integer weights.
+    """
+    change = np.asarray(change, np.int64)
+    if not threshold:
+        return change
+    return np.sign(change) * (np.abs(change) > threshold) << residual
 
 
 def coefficient(fit, lr_shift: int) -> np.ndarray:
