@@ -3,7 +3,7 @@ from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
-from . import fused_update, noise
+from . import directions, fused_update, noise
 from .dense import accumulate, activate, forward
 from .line_rate import LineRate
 from .loss import LOSS_WIDTH, cross_entropy, running_average
@@ -55,6 +55,9 @@ class Settings:
     vote : int
         "es": a weight moves by one step where its change exceeds this, in master steps; 0, the
         default, moves masters by their changes; to 16383.
+    sparse : {"off", "hash", "static", "biases"}
+        "es": weights that are probed and updated: all; a quarter, others with each probe; the same
+        quarter for ever; none. Biases always are.
     """
     rule: str = "np"
     layers: tuple[int, ...] = ()
@@ -70,6 +73,7 @@ class Settings:
     batch: int = 1
     fitness: str = "sign"
     vote: int = 0
+    sparse: str = "off"
 
     def __post_init__(self):
         if self.rule not in RULES:
@@ -88,6 +92,8 @@ class Settings:
                 raise ValueError(f"{name} must be {low} to {high}, not {getattr(self, name)}")
         if self.fitness not in es.FITNESSES:
             raise ValueError(f"fitness must be one of {es.FITNESSES}, not {self.fitness!r}")
+        if self.sparse not in directions.SPARSE:
+            raise ValueError(f"sparse must be one of {directions.SPARSE}, not {self.sparse!r}")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -250,11 +256,9 @@ class Learner:
         return accumulate(stage.dense, stage.source, x, *self._codes(stage.index))
 
     def _probes(self, seeds, index: int):
-        """Signs of the probes in a stage: [pairs, n_out, n_in] and [pairs, n_out]."""
-        dense = self.network.stages[index].dense
-        words, bias = noise.probe(seeds, self.first_generator[index], dense.reuse_factor,
-                                  dense.lanes, dense.n_out)
-        return dense.matrix(words), bias
+        """Directions of the probes in a stage: [pairs, n_out, n_in] and [pairs, n_out]."""
+        return directions.probe(seeds, self.first_generator[index],
+                                self.network.stages[index].dense, sparse=self.settings.sparse)
 
     def _evaluate(self, state: State, x, label: int, entry: int) -> State:
         """Two passes per pair from stage `entry` on, '+' before '-', and their loss differences."""

@@ -26,6 +26,8 @@ OPTIONS = {
     "rank": Option(("es",), "rank fitness", lambda s: s.fitness == "rank"),
     "shaping": Option(("es",), "fitness zscore and best", lambda s: s.fitness in SHAPED),
     "vote": Option(("es",), "updates by votes", lambda s: s.vote > 0),
+    "sparse": Option(("es",), "weights that are neither probed nor updated",
+                     lambda s: s.sparse != "off"),
 }
 
 

@@ -1,6 +1,7 @@
 """The core's AXI4-Lite registers: one table for RTL, manifest, documentation and benches."""
 from dataclasses import dataclass, replace
 
+from .directions import SPARSE
 from .rules.es import FITNESSES, VOTE_WIDTH
 
 
@@ -65,6 +66,8 @@ REGISTERS = (
         Field("turn", 1, 1, "probe one of the selected hidden layers per sample in turn", 0, NP),
         Field("fitness", 4, 2, "0 sign, 1 rank, 2 z-score, 3 best of the loss differences", 0, ES,
               options=("rank", "shaping")),
+        Field("sparse", 8, 2, "weights with noise: 0 all, 1 a quarter, drawn with each probe, 2 "
+              "the same quarter for ever, 3 none; biases always", 0, ES, options=("sparse",)),
     )),
     _value("layers", 0x14, 14, "bit l: stage l learns", "rw"),
     _value("pairs", 0x18, 7, "antithetic pairs per sample", "rw", 4, rules=ES),
@@ -138,7 +141,7 @@ def settings_fields(settings, registers: dict) -> dict[str, dict[str, int]]:
     """
     values = {
         "rule": {"fitness": FITNESSES.index(settings.fitness), "turn": int(settings.turn),
-                 "np": int(settings.rule == "np")},
+                 "np": int(settings.rule == "np"), "sparse": SPARSE.index(settings.sparse)},
         "layers": {"value": sum(1 << layer for layer in settings.layers)},
         "pairs": {"value": settings.pairs}, "batch": {"value": settings.batch},
         "sigma": {"value": settings.sigma_log2},

@@ -21,7 +21,7 @@ def deployed(master, residual: int) -> np.ndarray:
 
 
 def perturbed(codes, z, amplitude_log2: int, fmt: Fixed) -> np.ndarray:
-    """Weight codes with noise: clip(w + z * 2**amplitude_log2) to the range of `fmt`, z = +-1."""
+    """Weight codes with noise: clip(w + z * 2**amplitude_log2) to the range of `fmt`."""
     return np.clip(np.asarray(codes) + (np.asarray(z) << amplitude_log2), fmt.min, fmt.max)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from firmware_models.directions import SPARSE
 from firmware_models.options import OPTIONS, needed
 from firmware_models.rules.es import FITNESSES
 from sim.errors import SimulationError
@@ -132,6 +133,9 @@ def _learning(sub) -> None:
                        help="np: probe one of the hidden layers per sample, in turn")
     group.add_argument("--fitness", choices=FITNESSES, default=argparse.SUPPRESS,
                        help="es; zscore and best need --options shaping")
+    group.add_argument("--sparse", choices=SPARSE, default=argparse.SUPPRESS,
+                       help="es: weights with noise: all, a quarter that each probe draws, the "
+                       "same quarter for ever, or none; biases always")
 
 
 def _grid(sub) -> None:

@@ -355,6 +355,7 @@ def _block_names(manifest):
         for unit in ("buffer", "engine", "weights"):
             names[f"core.{unit}{index}"] = f"{unit} {stage['name']}"
         names[f"core.weights{index}.update.noise"] = f"noise {stage['name']}"
+        names[f"core.weights{index}.update.directions"] = f"directions {stage['name']}"
         names[f"core.noise{index}"] = f"node noise {stage['name']}"
     names |= {f"core.{unit}": unit for unit in ("readout", "loss", "controller", "progress")}
     names["core.nodes"] = "node errors"

@@ -6,6 +6,7 @@ from amaranth import *
 from firmware_models.rules.node_probe import MAX_PROBES
 
 from .controller import LearnController
+from .directions import held_settings
 from .node_noise import NodeNoise
 from .node_probe import NodeProbe
 from .shapes import assign_tag, field_of
@@ -57,6 +58,7 @@ def evolution(m, core, registers, loss, progress, readback, by_nodes, buffers, e
     if "vote" in core.options:
         m.d.comb += [control.vote_in.eq(registers.vote),
                      *[weights.vote.eq(control.vote) for weights in trained]]
+    forms = held_settings(m, registers, core.options, ~control.busy)
     for position, index in enumerate(core.network.trainable):
         buffer, engine, weights = buffers[index], engines[index], memories[index]
         with m.If(control.owned[position]):
@@ -80,6 +82,7 @@ def evolution(m, core, registers, loss, progress, readback, by_nodes, buffers, e
             weights.pair.eq(control.pair), weights.seed.eq(control.sweep_seed),
             weights.coefficient.eq(control.coefficient),
             weights.last_pair.eq(control.last_pair),
+            *[getattr(weights, name).eq(held) for name, held in forms.items()],
         ]
     m.d.comb += [
         control.sweep_done.eq(Cat(weights.sweep_done for weights in trained).any()),

@@ -4,9 +4,10 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from firmware_models.network import Stage
-from firmware_models.noise import BITS
+from firmware_models.noise import BITS, generators
 from firmware_models.rules.es import COEFFICIENT_WIDTH
 
+from .directions import Directions, settings_members
 from .noise import NoiseGenerator
 from .shapes import address
 
@@ -29,11 +30,15 @@ class UpdateSweep(wiring.Component):
     ----------
     stage : Stage
     first_generator, max_pairs : int
+    options : tuple of str
+        Of these, those of :class:`rtl.directions.Directions`.
 
     Members
     -------
     en, first : ``In(1)``; pass_seed : ``In(32)``; bits : ``Out(lanes)``
         A pass reads a word, its first; noise of that word, 1 cycle later.
+    sparse : ``In``; active : ``Out(lanes)``
+        "sparse": setting; lanes with noise.
     sweep : ``In(1)``; sweep_done : ``Out(1)``
         Start, end (pulses).
     accumulate : ``Out(1)``; pair, seed, coefficient, last_pair : ``In``
@@ -46,12 +51,14 @@ class UpdateSweep(wiring.Component):
         Bias word to read; bias word to subtract from, one cycle later.
     """
 
-    def __init__(self, stage: Stage, *, first_generator: int, max_pairs: int):
-        self.stage = stage
+    def __init__(self, stage: Stage, *, first_generator: int, max_pairs: int,
+                 options: tuple[str, ...] = ()):
+        self.stage, self.forms = stage, settings_members(options)
         self.first_generator, self.max_pairs = first_generator, max_pairs
         word, bias = address(stage.dense.reuse_factor), address(stage.drain_words)
         v = signed(COEFFICIENT_WIDTH + (max_pairs - 1).bit_length())
-        super().__init__({
+        active = {"active": Out(stage.dense.lanes)} if "sparse" in self.forms else {}
+        super().__init__(self.forms | active | {
             "en": In(1), "first": In(1), "pass_seed": In(BITS), "bits": Out(stage.dense.lanes),
             "sweep": In(1), "sweep_done": Out(1), "accumulate": Out(1),
             "pair": In(address(max_pairs)), "seed": In(BITS), "last_pair": In(1),
@@ -67,7 +74,9 @@ class UpdateSweep(wiring.Component):
 
         words, lanes = self.stage.dense.reuse_factor, self.stage.dense.lanes
         m.submodules.noise = noise = NoiseGenerator(
-            lanes, first_generator=self.first_generator, slots=self.max_pairs)
+            BITS * generators(lanes) if self.forms else lanes,
+            first_generator=self.first_generator, slots=self.max_pairs)
+        bits, active = noise.bits, None
 
         # ACCUMULATE V for a word over all pairs, commit it two cycles later; the bias word comes
         # last, and its V is committed in the small words of the bias memory.
@@ -95,6 +104,9 @@ class UpdateSweep(wiring.Component):
                 m.d.comb += self.sweep_done.eq(1)
                 m.next = "READ"
 
+        if self.forms:
+            bits, active = self._directions(m, noise.bits, word, is_bias)
+
         # Noise word k of a pass, and of a replay, is k + 1 steps from the seed; the bias word's
         # noise is the start state itself.
         m.d.comb += [
@@ -103,7 +115,7 @@ class UpdateSweep(wiring.Component):
             noise.seed.eq(Mux(self.accumulate, self.seed, self.pass_seed)),
             noise.load.eq(Mux(self.accumulate, (word == 0) | is_bias, self.first)),
             noise.step.eq(~self.accumulate | ~is_bias),
-            self.bits.eq(noise.bits),
+            self.bits.eq(bits),
         ]
 
         first_pair, last_pair, was_bias = Signal(), Signal(), Signal()
@@ -118,8 +130,27 @@ class UpdateSweep(wiring.Component):
         with m.If(self.adding):
             for lane in range(lanes):
                 # Conditional negation folds into the adder: -c = ~c + 1.
-                sign = noise.bits[lane]
+                sign = bits[lane]
                 term = Mux(sign, ~coefficient, coefficient)
+                if "sparse" in self.forms:
+                    sign, term = sign & active[lane], Mux(active[lane], term, 0)
                 m.d.sync += self.v[lane].eq(Mux(first_pair, 0, self.v[lane]) + term + sign)
 
         return m
+
+    def _directions(self, m, state, word, is_bias):
+        """Sign and activity of every lane from the word of the noise generator."""
+        m.submodules.directions = directions = Directions(
+            self.stage, first_generator=self.first_generator, options=tuple(self.forms))
+        # A sweep stays with a word for all pairs; what they share moves on with the first one.
+        m.d.comb += [
+            directions.en.eq(self.en | self.accumulate & (self.pair == 0)),
+            directions.first.eq(Mux(self.accumulate, word == 0, self.first)),
+            directions.state.eq(state),
+            *[getattr(directions, name).eq(getattr(self, name)) for name in self.forms],
+        ]
+        m.d.sync += directions.bias.eq(self.accumulate & is_bias)
+        if "sparse" not in self.forms:
+            return directions.sign, None
+        m.d.comb += self.active.eq(directions.active)
+        return directions.sign, directions.active

@@ -11,6 +11,7 @@ from firmware_models.rules.es import COEFFICIENT_WIDTH, VOTE_WIDTH
 from firmware_models.rules.node_probe import FRACTION
 from firmware_models.weight_memory import to_master
 
+from .directions import settings_members
 from .fused_update import FusedUpdate
 from .noise import start_state
 from .requantize import saturate
@@ -56,7 +57,7 @@ class WeightMemory(wiring.Component):
     first_generator, max_pairs : int
         Of "es".
     options : tuple of str
-        Of "es": "vote".
+        Of "es": "vote", and those of :class:`rtl.directions.Directions`.
 
     Members
     -------
@@ -74,6 +75,8 @@ class WeightMemory(wiring.Component):
         "es": :class:`rtl.update_sweep.UpdateSweep`.
     vote : ``In(14)``
         "es" with option "vote": threshold of :class:`rtl.vote.Vote`.
+    sparse
+        With the option: :class:`rtl.directions.Directions`.
     accepted, started, next_addr, x, fired_in, negative_in, shift, loaded, w_word, w_lane, ready,
     spent, restart
         "np": :class:`rtl.fused_update.FusedUpdate`.
@@ -101,7 +104,7 @@ class WeightMemory(wiring.Component):
         }
         if "es" in rules:
             tag = tag_layout(probes=True, seeds=True)
-            members |= {
+            members |= settings_members(options) | {
                 "pass_tag": In(tag), "bias_tag": In(tag), "selected": In(1), "sigma": In(3),
                 "sweep": In(1), "sweep_done": Out(1), "accumulate": Out(1),
                 "pair": In(address(max_pairs)), "seed": In(BITS), "last_pair": In(1),
@@ -238,8 +241,10 @@ class WeightMemory(wiring.Component):
         """Deployed codes with a probe's noise; the sweep's commits."""
         stage, dense = self.stage, self.stage.dense
         m.submodules.update = update = UpdateSweep(
-            stage, first_generator=self.first_generator, max_pairs=self.max_pairs)
-        for name in ("en", "first", "sweep", "pair", "seed", "last_pair", "coefficient"):
+            stage, first_generator=self.first_generator, max_pairs=self.max_pairs,
+            options=self.options)
+        for name in ("en", "first", "sweep", "pair", "seed", "last_pair", "coefficient",
+                     *update.forms):
             m.d.comb += getattr(update, name).eq(getattr(self, name))
         m.d.comb += [update.pass_seed.eq(self.pass_tag.seed),
                      self.sweep_done.eq(update.sweep_done), self.accumulate.eq(update.accumulate)]
@@ -290,8 +295,10 @@ class WeightMemory(wiring.Component):
         plus, minus = amplitudes(self.pass_tag, "weight")
         negative = Signal()
         m.d.sync += negative.eq(self.pass_tag.negative)
-        noisy = [saturate(m, code + Mux(bit ^ negative, minus, plus), dense.weight)
-                 for code, bit in zip(codes, update.bits, strict=True)]
+        noise = [Mux(bit ^ negative, minus, plus) for bit in update.bits]
+        if "sparse" in update.forms:
+            noise = [Mux(on, z, 0) for on, z in zip(update.active, noise, strict=True)]
+        noisy = [saturate(m, code + z, dense.weight) for code, z in zip(codes, noise, strict=True)]
 
         starts = Cat(start_state(self.bias_tag.seed, self.first_generator + g)
                      for g in range(generators(dense.lanes)))

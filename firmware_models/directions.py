@@ -1,0 +1,72 @@
+"""Golden model of the perturbation directions: which weights a probe moves, and which way.
+
+A direction z has an element -1, 0 or +1 for each weight and bias of a layer; what is 0 is neither
+perturbed nor updated. All of it comes from the words of the layer's noise generators
+(:mod:`firmware_models.noise`), so that it is replayed from the probe's seed as they are.
+
+Source: Liu et al. 2024, Sparse MeZO, arXiv 2402.15751, for perturbing and updating the same few
+weights; the masks here are drawn, not chosen by magnitude.
+"""
+import numpy as np
+
+from . import noise
+from .network import Dense
+
+SPARSE = ("off", "hash", "static", "biases")        # position = value of the register field
+# A weight is active where these bits of the generator's word, counted from its own, are both 1.
+MASK_BITS = (11, 19)
+# Word 0 of the static mask; the generators of all layers start from images of it.
+STATIC_START = 0x9E3779B9
+
+
+def probe(seeds, first_generator: int, dense: Dense, *, sparse: str = "off"):
+    """Directions that seeds stand for in one layer.
+
+    Parameters
+    ----------
+    seeds : int or array of int [...]
+        1 to 2**32 - 1.
+    first_generator : int
+        Number of the layer's first generator in the core.
+    dense : Dense
+    sparse : {"off", "hash", "static", "biases"}
+        Active weights: all; a quarter, others with each probe; the same quarter for ever; none.
+
+    Returns
+    -------
+    z : int64 [..., n_out, n_in], -1, 0 or +1
+    z_bias : int64 [..., n_out], -1 or +1: biases are always active
+    """
+    words, lanes = dense.reuse_factor, dense.lanes
+    every = noise.BITS * noise.generators(lanes)
+    states, z_bias = noise.probe(seeds, first_generator, words, every, dense.n_out)
+    z = states[..., :lanes]
+    if sparse == "hash":
+        z = z * mask(states)[..., :lanes]
+    elif sparse == "static":
+        z = z * mask(static_states(first_generator, words, lanes))[..., :lanes]
+    elif sparse == "biases":
+        z = np.zeros_like(z)
+    return dense.matrix(z), z_bias
+
+
+def mask(states) -> np.ndarray:
+    """Active lanes of words of whole generators, given as signs: bits l + 11 and l + 19 are 1.
+
+    Two bits beside the sign's own make a density of 1/4 without another generator. Over the seeds
+    they are independent of the sign, and the directions of two weights of a word uncorrelated.
+    """
+    bits = np.reshape(states, (*np.shape(states)[:-1], -1, noise.BITS)) < 0
+    a, b = (np.roll(bits, -shift, -1) for shift in MASK_BITS)
+    return (a & b).reshape(np.shape(states))
+
+
+def static_states(first_generator: int, words: int, lanes: int) -> np.ndarray:
+    """Words of the static mask's own generators as signs [words, whole generators]."""
+    state = np.array([noise.start_state(STATIC_START, first_generator + g)
+                      for g in range(noise.generators(lanes))])
+    found = []
+    for _ in range(words):
+        found.append((1 - 2 * (state[:, None] >> np.arange(noise.BITS) & 1)).ravel())
+        state = noise.xorshift(state, noise.NOISE_SHIFTS)
+    return np.array(found)

@@ -1,0 +1,113 @@
+"""Perturbation directions of a layer: which lanes a word of noise moves, and which way."""
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from firmware_models import noise
+from firmware_models.directions import MASK_BITS, SPARSE, STATIC_START
+from firmware_models.network import Stage
+from firmware_models.noise import BITS, NOISE_SHIFTS, generators
+
+from .noise import xorshift
+
+__all__ = ["Directions", "held_settings", "settings_members"]
+
+
+def settings_members(options: tuple[str, ...]) -> dict:
+    """Settings of the directions that cores with `options` have: members by register field."""
+    widths = {"sparse": 2}
+    return {name: In(width) for name, width in widths.items() if name in options}
+
+
+def held_settings(m, registers, options: tuple[str, ...], idle) -> dict:
+    """Register fields by name as they were when the last sample started.
+
+    All passes of a sample and its update take the same directions.
+    """
+    held = {}
+    for name, member in settings_members(options).items():
+        held[name] = Signal(member.shape, name=f"held_{name}")
+        with m.If(idle):
+            m.d.sync += held[name].eq(getattr(registers, f"rule_{name}"))
+    return held
+
+
+class Directions(wiring.Component):
+    """z_l = 0 where lane l is not active, else 1 - 2 sign_l
+
+    sparse:  active_l = 1 | s[l + 11] & s[l + 19] | m[l + 11] & m[l + 19] | 0
+
+    s is the noise generator's word, m the static mask's own generator, which starts each pass and
+    each sweep from a constant; bits count within the 32 of a generator. Six inputs a lane: a LUT.
+
+    Latency: combinational from ``state``; the mask's words follow ``en`` by 1 cycle, as those of
+    the noise generator do. Throughput: a word per cycle.
+
+    Bit-exact with :func:`firmware_models.directions.probe`.
+
+    Source: Liu et al. 2024, Sparse MeZO, arXiv 2402.15751.
+
+    Parameters
+    ----------
+    stage : Stage
+    first_generator : int
+        Number of the layer's first noise generator in the core.
+    options : tuple of str
+        "sparse".
+
+    Members
+    -------
+    en, first : ``In(1)``
+        The next weight word comes, the first.
+    state : ``In(32 * generators)``
+        Noise of the word, 1 cycle later.
+    bias : ``In(1)``
+        It is that of the biases.
+    sparse : ``In(2)``
+        "sparse": position in :data:`firmware_models.directions.SPARSE`.
+    sign : ``Out(lanes)``
+        1 means -1.
+    active : ``Out(lanes)``
+        "sparse": 0 means 0.
+    """
+
+    latency_cycles = 1
+
+    def __init__(self, stage: Stage, *, first_generator: int, options: tuple[str, ...]):
+        self.stage, self.options = stage, options
+        self.first_generator, self.count = first_generator, generators(stage.dense.lanes)
+        members = {"active": Out(stage.dense.lanes)} if "sparse" in options else {}
+        super().__init__(settings_members(options) | members | {
+            "en": In(1), "first": In(1), "state": In(BITS * self.count), "bias": In(1),
+            "sign": Out(stage.dense.lanes),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+
+        lanes = self.stage.dense.lanes
+        m.d.comb += self.sign.eq(self.state[:lanes])
+        if "sparse" in self.options:
+            self._sparse(m, lanes)
+        return m
+
+    def _sparse(self, m, lanes):
+        """Active lanes of this word."""
+        static = [Signal(BITS, name=f"static{g}") for g in range(self.count)]
+        with m.If(self.en):
+            for g, state in enumerate(static):
+                start = noise.start_state(STATIC_START, self.first_generator + g)
+                m.d.sync += state.eq(Mux(self.first, start, xorshift(m, state, NOISE_SHIFTS)))
+
+        # What counts, in two bits: nothing, the hash, the static mask, every lane.
+        choice, biases_only = Signal(2), self.sparse == SPARSE.index("biases")
+        m.d.comb += choice.eq(Mux(self.bias | (self.sparse == SPARSE.index("off")), 3,
+                                  Mux(biases_only, 0, self.sparse)))
+
+        def both(words, lane):
+            word = words.word_select(lane // BITS, BITS)
+            return Cat(word[(lane + shift) % BITS] for shift in MASK_BITS).all()
+
+        m.d.comb += self.active.eq(Cat(
+            choice.all() | choice[0] & both(self.state, lane) | choice[1] & both(Cat(static), lane)
+            for lane in range(lanes)))

@@ -1,0 +1,235 @@
+# amaranth: UnusedElaboratable=no
+"""Perturbation directions: by hand, uncorrelated over seeds; the unit and the memory around it."""
+import numpy as np
+import pytest
+
+from firmware_models import directions as model
+from firmware_models import noise
+from firmware_models import weight_memory as masters
+from firmware_models.learner import Learner, Settings, first_generators
+from rtl.directions import Directions
+from rtl.weight_memory import WeightMemory
+
+from .networks import samples, small_network
+from .pysim import simulate
+from .test_weight_memory import read_masters, read_pass, stage_of, sweep
+
+FORMS = [{"sparse": kind} for kind in model.SPARSE]
+CASES = {
+    # stage, first generator
+    "one input a word": (stage_of((5, 4, 2)), 0),
+    "two inputs a word": (stage_of((6, 4, 2), reuse={0: 3, 1: 2}), 1),
+    "one word, two generators": (stage_of((7, 6, 2), reuse={0: 1, 1: 1}), 2),
+    "extreme": (stage_of((4, 3, 2), extreme=True), 3),
+    "smallest": (stage_of((1, 1)), 0),
+}
+MAX_PAIRS = 3
+
+
+def options_of(form) -> tuple[str, ...]:
+    return tuple(form)
+
+
+# The model
+
+def test_off_is_the_noise():
+    dense = CASES["two inputs a word"][0].dense
+    words, bias = noise.probe([5, 6], 1, 3, 8, 4)
+    z, z_bias = model.probe([5, 6], 1, dense)
+    np.testing.assert_array_equal(z, dense.matrix(words))
+    np.testing.assert_array_equal(z_bias, bias)
+
+
+def test_sparse_by_hand():
+    """Lane l is active where bits l + 11 and l + 19 of its generator's word are 1."""
+    dense = stage_of((2, 10, 2)).dense                      # two words of ten lanes
+    seed = 0xDEADBEEF
+    z, bias = model.probe(seed, 0, dense, sparse="hash")
+    state = seed
+    for word in range(2):
+        state = noise.xorshift(state, noise.NOISE_SHIFTS)
+        assert z[:, word].tolist() == [
+            (1 - 2 * (state >> lane & 1)) * (state >> (lane + 11) % 32 & state >> (lane + 19) % 32
+                                             & 1) for lane in range(10)]
+    assert bias.tolist() == [1 - 2 * (seed >> b & 1) for b in range(10)]
+
+    full, _ = model.probe(seed, 0, dense)
+    z, _ = model.probe(seed, 0, dense, sparse="static")
+    first, second = model.STATIC_START, noise.xorshift(model.STATIC_START, noise.NOISE_SHIFTS)
+    for word, state in enumerate((first, second)):
+        active = [state >> (lane + 11) % 32 & state >> (lane + 19) % 32 & 1 for lane in range(10)]
+        assert z[:, word].tolist() == (full[:, word] * active).tolist()
+
+    z, only = model.probe(seed, 0, dense, sparse="biases")
+    assert not z.any() and only.tolist() == bias.tolist()
+
+
+def test_lanes_beyond_a_generator_wrap_within_the_next():
+    dense = CASES["one word, two generators"][0].dense      # 42 lanes, seven inputs a word
+    z, _ = model.probe(99, 2, dense, sparse="hash")
+    state = noise.xorshift(noise.start_state(99, 3), noise.NOISE_SHIFTS)
+    for lane in range(32, 42):
+        bit = lane - 32
+        active = state >> (bit + 11) % 32 & state >> (bit + 19) % 32 & 1
+        assert z[lane // 7, lane % 7] == (1 - 2 * (state >> bit & 1)) * active
+
+
+@pytest.mark.parametrize("kind", ["hash", "static"])
+def test_density(kind):
+    """A quarter of 784x32 weights; with the hash another one for each seed."""
+    dense = stage_of((784, 32)).dense
+    first, second = (model.probe(seed, 0, dense, sparse=kind)[0] != 0 for seed in (3, 4))
+    assert 0.24 < first.mean() < 0.26
+    assert (first == second).all() == (kind == "static")
+
+
+def masked(words, lanes, n_out, generator) -> np.ndarray:
+    """Signs of a layer times every product of their mask bits, as functions of the seed."""
+    full = noise.BITS * noise.generators(lanes)
+    found = noise.functionals(generator, words, full, n_out)
+    word = found[n_out:].reshape(words, -1, noise.BITS)
+    a, b = (np.roll(word, -shift, -1) for shift in model.MASK_BITS)
+    products = np.stack([word, word ^ a, word ^ b, word ^ a ^ b], -1)
+    return np.concatenate([found[:n_out], products.reshape(words, full, 4)[:, :lanes].ravel()])
+
+
+@pytest.mark.parametrize("sizes", [(784, 32, 16, 10), (64, 32, 16, 10)])
+def test_masked_directions_are_uncorrelated(sizes):
+    """The mean of z_k z_l over all seeds is 0: no product of the one is a product of the other."""
+    first = first_generators(small_network(sizes, (0, 1, 2)))
+    found = np.concatenate([masked(n_in, n_out, n_out, first[k])
+                            for k, (n_in, n_out) in enumerate(zip(sizes, sizes[1:], strict=False))])
+    assert (found != 0).all() and len(np.unique(found)) == len(found)
+
+
+def test_what_is_not_probed_does_not_move():
+    network = small_network((8, 6, 4), (0, 1), seed=5)
+    x, y = samples(network, 30)
+    for form in FORMS:
+        learner = Learner(network, Settings(rule="es", layers=(0, 1), lr_shift=2, seed=3, **form))
+        start, moved = learner.state, {0: 0, 1: 0}
+        for row, label in zip(x, y, strict=True):
+            before = learner.state
+            learner.step(row, int(label))
+            for k in (0, 1):
+                z, _ = model.probe(learner.state.seeds, learner.first_generator[k],
+                                   network.stages[k].dense, **form)
+                changed = learner.state.weights[k] != before.weights[k]
+                assert not (changed & ~z.any(0)).any()
+                moved[k] += changed.sum()
+        assert all(bool(moved[k]) != (form["sparse"] == "biases") for k in (0, 1))
+        assert (learner.state.biases[0] != start.biases[0]).any()
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match=r"sparse must be one of \('off', 'hash', 'static', "
+                       r"'biases'\), not 'half'"):
+        Settings(rule="es", sparse="half")
+
+
+# The unit
+
+def words_of(stage, generator, seed):
+    """Words of a layer's noise generators for a seed; the bias word last."""
+    count = noise.generators(stage.dense.lanes)
+    start = state = np.array([noise.start_state(seed, generator + g) for g in range(count)])
+    found = []
+    for _ in range(stage.dense.reuse_factor):
+        state = noise.xorshift(state, noise.NOISE_SHIFTS)
+        found.append(state)
+    return [sum(int(s) << noise.BITS * g for g, s in enumerate(word)) for word in [*found, start]]
+
+
+def write(ctx, dut, form):
+    """Set the registers of a form, and those of the others to off."""
+    for name, value in ({"sparse": model.SPARSE.index(form.get("sparse", "off"))}).items():
+        if hasattr(dut, name):
+            ctx.set(getattr(dut, name), int(value))
+
+
+@pytest.mark.parametrize("pairs", [1, 3])
+@pytest.mark.parametrize("case", CASES)
+def test_unit_equals_model(case, pairs):
+    """Word by word over all seeds, as a sweep goes, with pauses; the bias word comes last."""
+    stage, first = CASES[case]
+    dense, options = stage.dense, ("sparse",)
+    dut = Directions(stage, first_generator=first, options=options)
+    assert dut.latency_cycles == 1 and len(dut.active) == len(dut.sign) == dense.lanes
+    seeds = [77 + 1000 * k for k in range(pairs)]
+    words = [words_of(stage, first, seed) for seed in seeds]
+    got, expected = [], []
+
+    async def bench(ctx):
+        for form in FORMS:
+            write(ctx, dut, form)
+            for word in range(dense.reuse_factor + 1):
+                for pair in range(pairs):
+                    ctx.set(dut.en, pair == 0)
+                    ctx.set(dut.first, word == 0)
+                    await ctx.tick()
+                    ctx.set(dut.en, 0)
+                    ctx.set(dut.state, words[pair][word])
+                    ctx.set(dut.bias, word == dense.reuse_factor)
+                    for _ in range((word + pair) % 3):
+                        await ctx.tick()
+                    sign, active = ctx.get(dut.sign), ctx.get(dut.active)
+                    z = [(1 - 2 * (sign >> k & 1)) * (active >> k & 1) for k in range(dense.lanes)]
+                    got.append(z[:dense.n_out] if word == dense.reuse_factor else z)
+            z, z_bias = model.probe(seeds, first, dense, **form)
+            for word in range(dense.reuse_factor):
+                expected.extend(dense.words(z)[:, word].tolist())
+            expected.extend(z_bias.tolist())
+
+    simulate(dut, bench, deadline=4 * len(FORMS) * pairs * (dense.reuse_factor + 1))
+    assert got == expected
+
+
+# The memory around it
+
+def expected_pass(stage, first, form, weights, biases, *, seed, negative, sigma):
+    """Deployed weights and biases that a probe's pass is served."""
+    dense = stage.dense
+    z, z_bias = model.probe(seed, first, dense, **form)
+    sign = -1 if negative else 1
+    w = masters.perturbed(masters.deployed(weights, 4), sign * z, sigma, dense.weight)
+    b = masters.perturbed(masters.deployed(biases, 4), sign * z_bias, sigma, dense.bias)
+    return (dense.words(w).tolist(),
+            [b[s::stage.drain_words].tolist() for s in range(stage.drain_words)])
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_memory(case, form):
+    """Passes with noise and updates, one after the other; every master after each update."""
+    stage, first = CASES[case]
+    dense = stage.dense
+    dut = WeightMemory(stage, residual=4, first_generator=first, max_pairs=MAX_PAIRS,
+                       options=options_of(form))
+    rng = np.random.default_rng(5)
+    weights, biases = (masters.to_master(codes, 4)
+                       for codes in (dense.weight_codes, dense.bias_codes))
+
+    async def bench(ctx):
+        nonlocal weights, biases
+        write(ctx, dut, form)
+        ctx.set(dut.selected, 1)
+        for pairs, sigma in ((1, 0), (MAX_PAIRS, 3), (2, 7)):
+            ctx.set(dut.sigma, sigma)
+            for negative in (0, 1):
+                seed = int(rng.integers(1, 2 ** 32))
+                assert await read_pass(ctx, dut, seed=seed, probe=1, negative=negative) == \
+                    expected_pass(stage, first, form, weights, biases, seed=seed,
+                                  negative=negative, sigma=sigma)
+            seeds, c = rng.integers(1, 2 ** 32, pairs), rng.choice([-127, 0, 5, 127], pairs)
+            cycles, clipped = await sweep(ctx, dut, seeds, c)
+            assert cycles == dut.sweep_cycles(pairs)
+            z, z_bias = model.probe(seeds, first, dense, **form)
+            weights, at = masters.commit(weights, np.tensordot(c, z, 1), dense.weight, 4)
+            biases, at_bias = masters.commit(biases, c @ z_bias, dense.bias, 4)
+            assert await read_masters(ctx, dut) == (weights.tolist(), biases.tolist())
+            assert clipped == (dense.words(at).any(-1).sum()
+                               + at_bias.reshape(-1, stage.drain_words).any(0).sum())
+
+    count = dense.weight_codes.size + dense.n_out
+    simulate(dut, bench, deadline=3 * (dut.sweep_cycles(MAX_PAIRS) + count + 2 * (
+        dense.reuse_factor + stage.drain_words + 6)))
