@@ -5,7 +5,8 @@ perturbed nor updated. All of it comes from the words of the layer's noise gener
 (:mod:`firmware_models.noise`), so that it is replayed from the probe's seed as they are.
 
 Source: Liu et al. 2024, Sparse MeZO, arXiv 2402.15751, for perturbing and updating the same few
-weights; the masks here are drawn, not chosen by magnitude.
+weights; the masks here are drawn, not chosen by magnitude. Sarkar et al. 2025, EGGROLL, arXiv
+2511.16652, for directions of rank one.
 """
 import numpy as np
 
@@ -19,7 +20,8 @@ MASK_BITS = (11, 19)
 STATIC_START = 0x9E3779B9
 
 
-def probe(seeds, first_generator: int, dense: Dense, *, sparse: str = "off"):
+def probe(seeds, first_generator: int, dense: Dense, *, sparse: str = "off",
+          rank1: bool = False):
     """Directions that seeds stand for in one layer.
 
     Parameters
@@ -31,6 +33,8 @@ def probe(seeds, first_generator: int, dense: Dense, *, sparse: str = "off"):
     dense : Dense
     sparse : {"off", "hash", "static", "biases"}
         Active weights: all; a quarter, others with each probe; the same quarter for ever; none.
+    rank1 : bool
+        Signs are the products of one sign per input and one per output, that of its bias.
 
     Returns
     -------
@@ -41,6 +45,10 @@ def probe(seeds, first_generator: int, dense: Dense, *, sparse: str = "off"):
     every = noise.BITS * noise.generators(lanes)
     states, z_bias = noise.probe(seeds, first_generator, words, every, dense.n_out)
     z = states[..., :lanes]
+    if rank1:
+        # Lane l multiplies input i of the word for output j.
+        j, i = np.divmod(np.arange(lanes), dense.inputs_per_word)
+        z = states[..., i % noise.BITS] * z_bias[..., None, j]
     if sparse == "hash":
         z = z * mask(states)[..., :lanes]
     elif sparse == "static":

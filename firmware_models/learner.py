@@ -58,6 +58,8 @@ class Settings:
     sparse : {"off", "hash", "static", "biases"}
         "es": weights that are probed and updated: all; a quarter, others with each probe; the same
         quarter for ever; none. Biases always are.
+    rank1 : bool
+        "es": noise of rank one: its signs are products of one per input and one per output.
     """
     rule: str = "np"
     layers: tuple[int, ...] = ()
@@ -74,6 +76,7 @@ class Settings:
     fitness: str = "sign"
     vote: int = 0
     sparse: str = "off"
+    rank1: bool = False
 
     def __post_init__(self):
         if self.rule not in RULES:
@@ -258,7 +261,8 @@ class Learner:
     def _probes(self, seeds, index: int):
         """Directions of the probes in a stage: [pairs, n_out, n_in] and [pairs, n_out]."""
         return directions.probe(seeds, self.first_generator[index],
-                                self.network.stages[index].dense, sparse=self.settings.sparse)
+                                self.network.stages[index].dense, sparse=self.settings.sparse,
+                                rank1=self.settings.rank1)
 
     def _evaluate(self, state: State, x, label: int, entry: int) -> State:
         """Two passes per pair from stage `entry` on, '+' before '-', and their loss differences."""

@@ -28,6 +28,7 @@ OPTIONS = {
     "vote": Option(("es",), "updates by votes", lambda s: s.vote > 0),
     "sparse": Option(("es",), "weights that are neither probed nor updated",
                      lambda s: s.sparse != "off"),
+    "rank1": Option(("es",), "directions of rank one", lambda s: s.rank1),
 }
 
 

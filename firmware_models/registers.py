@@ -66,6 +66,8 @@ REGISTERS = (
         Field("turn", 1, 1, "probe one of the selected hidden layers per sample in turn", 0, NP),
         Field("fitness", 4, 2, "0 sign, 1 rank, 2 z-score, 3 best of the loss differences", 0, ES,
               options=("rank", "shaping")),
+        Field("rank1", 7, 1, "signs of the noise: 0 one per weight, 1 the product of one per input "
+              "and one per output", 0, ES, options=("rank1",)),
         Field("sparse", 8, 2, "weights with noise: 0 all, 1 a quarter, drawn with each probe, 2 "
               "the same quarter for ever, 3 none; biases always", 0, ES, options=("sparse",)),
     )),
@@ -141,7 +143,8 @@ def settings_fields(settings, registers: dict) -> dict[str, dict[str, int]]:
     """
     values = {
         "rule": {"fitness": FITNESSES.index(settings.fitness), "turn": int(settings.turn),
-                 "np": int(settings.rule == "np"), "sparse": SPARSE.index(settings.sparse)},
+                 "np": int(settings.rule == "np"), "sparse": SPARSE.index(settings.sparse),
+                 "rank1": int(settings.rank1)},
         "layers": {"value": sum(1 << layer for layer in settings.layers)},
         "pairs": {"value": settings.pairs}, "batch": {"value": settings.batch},
         "sigma": {"value": settings.sigma_log2},

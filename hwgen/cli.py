@@ -136,6 +136,8 @@ def _learning(sub) -> None:
     group.add_argument("--sparse", choices=SPARSE, default=argparse.SUPPRESS,
                        help="es: weights with noise: all, a quarter that each probe draws, the "
                        "same quarter for ever, or none; biases always")
+    group.add_argument("--rank1", action="store_true", default=argparse.SUPPRESS,
+                       help="es: noise of rank one: a sign per input times a sign per output")
 
 
 def _grid(sub) -> None:

@@ -8,14 +8,14 @@ from firmware_models.directions import MASK_BITS, SPARSE, STATIC_START
 from firmware_models.network import Stage
 from firmware_models.noise import BITS, NOISE_SHIFTS, generators
 
-from .noise import xorshift
+from .noise import start_state, xorshift
 
 __all__ = ["Directions", "held_settings", "settings_members"]
 
 
 def settings_members(options: tuple[str, ...]) -> dict:
     """Settings of the directions that cores with `options` have: members by register field."""
-    widths = {"sparse": 2}
+    widths = {"sparse": 2, "rank1": 1}
     return {name: In(width) for name, width in widths.items() if name in options}
 
 
@@ -35,17 +35,20 @@ def held_settings(m, registers, options: tuple[str, ...], idle) -> dict:
 class Directions(wiring.Component):
     """z_l = 0 where lane l is not active, else 1 - 2 sign_l
 
+    rank1:   sign_l = A_i ^ B_j instead of s[l], A_i = s[i % 32], B_j the sign of bias j
     sparse:  active_l = 1 | s[l + 11] & s[l + 19] | m[l + 11] & m[l + 19] | 0
 
     s is the noise generator's word, m the static mask's own generator, which starts each pass and
     each sweep from a constant; bits count within the 32 of a generator. Six inputs a lane: a LUT.
+    Lane l meets input i of the word and output j. The biases keep their own signs and take part.
 
-    Latency: combinational from ``state``; the mask's words follow ``en`` by 1 cycle, as those of
-    the noise generator do. Throughput: a word per cycle.
+    Latency: combinational from ``state``; the mask's words follow ``en``, and B ``seed``, by 1
+    cycle, as the words of the noise generator do. Throughput: a word per cycle.
 
     Bit-exact with :func:`firmware_models.directions.probe`.
 
-    Source: Liu et al. 2024, Sparse MeZO, arXiv 2402.15751.
+    Source: Liu et al. 2024, Sparse MeZO, arXiv 2402.15751; Sarkar et al. 2025, EGGROLL,
+    arXiv 2511.16652.
 
     Parameters
     ----------
@@ -53,18 +56,22 @@ class Directions(wiring.Component):
     first_generator : int
         Number of the layer's first noise generator in the core.
     options : tuple of str
-        "sparse".
+        "sparse", "rank1"; others are not looked at.
 
     Members
     -------
     en, first : ``In(1)``
-        The next weight word comes, the first.
+        "sparse": the next weight word comes, the first.
+    seed : ``In(32)``
+        "rank1": seed of the next word.
     state : ``In(32 * generators)``
         Noise of the word, 1 cycle later.
     bias : ``In(1)``
         It is that of the biases.
     sparse : ``In(2)``
         "sparse": position in :data:`firmware_models.directions.SPARSE`.
+    rank1 : ``In(1)``
+        "rank1": whether signs are products.
     sign : ``Out(lanes)``
         1 means -1.
     active : ``Out(lanes)``
@@ -76,20 +83,33 @@ class Directions(wiring.Component):
     def __init__(self, stage: Stage, *, first_generator: int, options: tuple[str, ...]):
         self.stage, self.options = stage, options
         self.first_generator, self.count = first_generator, generators(stage.dense.lanes)
-        members = {"active": Out(stage.dense.lanes)} if "sparse" in options else {}
-        super().__init__(settings_members(options) | members | {
-            "en": In(1), "first": In(1), "state": In(BITS * self.count), "bias": In(1),
-            "sign": Out(stage.dense.lanes),
-        })
+        lanes, members = stage.dense.lanes, settings_members(options)
+        if "sparse" in options:
+            members |= {"en": In(1), "first": In(1), "active": Out(lanes)}
+        if "rank1" in options:
+            members |= {"seed": In(BITS)}
+        super().__init__(members | {
+            "state": In(BITS * self.count), "bias": In(1), "sign": Out(lanes)})
 
     def elaborate(self, platform):
         m = Module()
 
         lanes = self.stage.dense.lanes
-        m.d.comb += self.sign.eq(self.state[:lanes])
+        sign = self.state[:lanes]
+        if "rank1" in self.options:
+            sign = Mux(self.rank1 & ~self.bias, self._products(m, lanes), sign)
+        m.d.comb += self.sign.eq(sign)
         if "sparse" in self.options:
             self._sparse(m, lanes)
         return m
+
+    def _products(self, m, lanes):
+        """Signs of a direction of rank one."""
+        rows, per_word = Signal(self.stage.dense.n_out), self.stage.dense.inputs_per_word
+        m.d.sync += rows.eq(Cat(start_state(self.seed, self.first_generator + g)
+                                for g in range(self.count)))
+        return Cat(rows[lane // per_word] ^ self.state[lane % per_word % BITS]
+                   for lane in range(lanes))
 
     def _sparse(self, m, lanes):
         """Active lanes of this word."""

@@ -37,8 +37,8 @@ class UpdateSweep(wiring.Component):
     -------
     en, first : ``In(1)``; pass_seed : ``In(32)``; bits : ``Out(lanes)``
         A pass reads a word, its first; noise of that word, 1 cycle later.
-    sparse : ``In``; active : ``Out(lanes)``
-        "sparse": setting; lanes with noise.
+    sparse, rank1 : ``In``; active : ``Out(lanes)``
+        With the options of these names: settings; lanes with noise ("sparse").
     sweep : ``In(1)``; sweep_done : ``Out(1)``
         Start, end (pulses).
     accumulate : ``Out(1)``; pair, seed, coefficient, last_pair : ``In``
@@ -105,7 +105,7 @@ class UpdateSweep(wiring.Component):
                 m.next = "READ"
 
         if self.forms:
-            bits, active = self._directions(m, noise.bits, word, is_bias)
+            bits, active = self._directions(m, noise, word, is_bias)
 
         # Noise word k of a pass, and of a replay, is k + 1 steps from the seed; the bias word's
         # noise is the start state itself.
@@ -138,19 +138,23 @@ class UpdateSweep(wiring.Component):
 
         return m
 
-    def _directions(self, m, state, word, is_bias):
+    def _directions(self, m, noise, word, is_bias):
         """Sign and activity of every lane from the word of the noise generator."""
         m.submodules.directions = directions = Directions(
             self.stage, first_generator=self.first_generator, options=tuple(self.forms))
+        m.d.comb += [
+            directions.state.eq(noise.bits),
+            *[getattr(directions, name).eq(getattr(self, name)) for name in self.forms],
+        ]
+        m.d.sync += directions.bias.eq(self.accumulate & is_bias)
+        if "rank1" in self.forms:
+            m.d.comb += directions.seed.eq(noise.seed)
+        if "sparse" not in self.forms:
+            return directions.sign, None
         # A sweep stays with a word for all pairs; what they share moves on with the first one.
         m.d.comb += [
             directions.en.eq(self.en | self.accumulate & (self.pair == 0)),
             directions.first.eq(Mux(self.accumulate, word == 0, self.first)),
-            directions.state.eq(state),
-            *[getattr(directions, name).eq(getattr(self, name)) for name in self.forms],
+            self.active.eq(directions.active),
         ]
-        m.d.sync += directions.bias.eq(self.accumulate & is_bias)
-        if "sparse" not in self.forms:
-            return directions.sign, None
-        m.d.comb += self.active.eq(directions.active)
         return directions.sign, directions.active

@@ -75,8 +75,8 @@ class WeightMemory(wiring.Component):
         "es": :class:`rtl.update_sweep.UpdateSweep`.
     vote : ``In(14)``
         "es" with option "vote": threshold of :class:`rtl.vote.Vote`.
-    sparse
-        With the option: :class:`rtl.directions.Directions`.
+    sparse, rank1
+        With the options: :class:`rtl.directions.Directions`.
     accepted, started, next_addr, x, fired_in, negative_in, shift, loaded, w_word, w_lane, ready,
     spent, restart
         "np": :class:`rtl.fused_update.FusedUpdate`.

@@ -14,12 +14,14 @@ from .networks import samples, small_network
 from .pysim import simulate
 from .test_weight_memory import read_masters, read_pass, stage_of, sweep
 
-FORMS = [{"sparse": kind} for kind in model.SPARSE]
+FORMS = [*({"sparse": kind} for kind in model.SPARSE), {"rank1": True}, {"rank1": False},
+         {"sparse": "hash", "rank1": True}, {"sparse": "static", "rank1": True}]
 CASES = {
     # stage, first generator
     "one input a word": (stage_of((5, 4, 2)), 0),
     "two inputs a word": (stage_of((6, 4, 2), reuse={0: 3, 1: 2}), 1),
     "one word, two generators": (stage_of((7, 6, 2), reuse={0: 1, 1: 1}), 2),
+    "more inputs a word than bits": (stage_of((34, 2, 2), reuse={0: 1, 1: 1}), 1),
     "extreme": (stage_of((4, 3, 2), extreme=True), 3),
     "smallest": (stage_of((1, 1)), 0),
 }
@@ -117,7 +119,7 @@ def test_what_is_not_probed_does_not_move():
                 changed = learner.state.weights[k] != before.weights[k]
                 assert not (changed & ~z.any(0)).any()
                 moved[k] += changed.sum()
-        assert all(bool(moved[k]) != (form["sparse"] == "biases") for k in (0, 1))
+        assert all(bool(moved[k]) != (form.get("sparse") == "biases") for k in (0, 1))
         assert (learner.state.biases[0] != start.biases[0]).any()
 
 
@@ -125,6 +127,38 @@ def test_refusals():
     with pytest.raises(ValueError, match=r"sparse must be one of \('off', 'hash', 'static', "
                        r"'biases'\), not 'half'"):
         Settings(rule="es", sparse="half")
+
+
+def test_rank1_by_hand():
+    """z_ij = A_i B_j: B the biases' signs, A_i bit i of the first generator's word."""
+    dense = CASES["one word, two generators"][0].dense      # 42 lanes, seven inputs a word
+    z, bias = model.probe(99, 2, dense, rank1=True)
+    start = noise.start_state(99, 2)
+    state = noise.xorshift(start, noise.NOISE_SHIFTS)
+    a, b = ([1 - 2 * (word >> k & 1) for k in range(n)] for word, n in ((state, 7), (start, 6)))
+    assert z.tolist() == np.outer(b, a).tolist() and bias.tolist() == b
+    # Two inputs a word: the columns of word r are r and r + 3.
+    dense = CASES["two inputs a word"][0].dense
+    z, bias = model.probe(5, 0, dense, rank1=True)
+    state = 5
+    for word in range(3):
+        state = noise.xorshift(state, noise.NOISE_SHIFTS)
+        for i in range(2):
+            assert z[:, word + 3 * i].tolist() == ((1 - 2 * (state >> i & 1)) * bias).tolist()
+
+
+@pytest.mark.parametrize("sizes, reuse", [
+    ((784, 32, 16, 10), {}), ((64, 32, 16, 10), {}), ((64, 32, 16, 10), {0: 16, 1: 8, 2: 4})])
+def test_signs_of_rank_one_are_pairwise_independent(sizes, reuse):
+    """Of all layers: no two elements, biases among them, are the same function of the seed."""
+    network, found = small_network(sizes, (0, 1, 2), reuse), []
+    units = 1 << np.arange(noise.BITS)
+    for k, generator in first_generators(network).items():
+        z, bias = model.probe(units, generator, network.stages[k].dense, rank1=True)
+        bits = np.concatenate([bias, z.reshape(noise.BITS, -1)], 1) < 0
+        found.append((bits * units[:, None]).sum(0))
+    found = np.concatenate(found)
+    assert (found != 0).all() and len(np.unique(found)) == len(found)
 
 
 # The unit
@@ -142,7 +176,8 @@ def words_of(stage, generator, seed):
 
 def write(ctx, dut, form):
     """Set the registers of a form, and those of the others to off."""
-    for name, value in ({"sparse": model.SPARSE.index(form.get("sparse", "off"))}).items():
+    for name, value in {"sparse": model.SPARSE.index(form.get("sparse", "off")),
+                        "rank1": form.get("rank1", False)}.items():
         if hasattr(dut, name):
             ctx.set(getattr(dut, name), int(value))
 
@@ -152,7 +187,7 @@ def write(ctx, dut, form):
 def test_unit_equals_model(case, pairs):
     """Word by word over all seeds, as a sweep goes, with pauses; the bias word comes last."""
     stage, first = CASES[case]
-    dense, options = stage.dense, ("sparse",)
+    dense, options = stage.dense, ("sparse", "rank1")
     dut = Directions(stage, first_generator=first, options=options)
     assert dut.latency_cycles == 1 and len(dut.active) == len(dut.sign) == dense.lanes
     seeds = [77 + 1000 * k for k in range(pairs)]
@@ -166,6 +201,7 @@ def test_unit_equals_model(case, pairs):
                 for pair in range(pairs):
                     ctx.set(dut.en, pair == 0)
                     ctx.set(dut.first, word == 0)
+                    ctx.set(dut.seed, seeds[pair])
                     await ctx.tick()
                     ctx.set(dut.en, 0)
                     ctx.set(dut.state, words[pair][word])

@@ -13,12 +13,13 @@ from .lockstep import lockstep
 from .networks import small_network
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
-OPTIONS = ("sparse",)
+OPTIONS = ("sparse", "rank1")
 CORES = {
     "two of three": small_network((10, 8, 6, 4), (1, 2), {0: 5, 1: 4, 2: 3}),
     "two generators": small_network((6, 10, 4), (0, 1), {0: 1, 1: 5}, seed=2, extreme=True),
 }
-FORMS = [{"sparse": "hash"}, {"sparse": "static"}, {"sparse": "biases"}]
+FORMS = [{"sparse": "hash"}, {"sparse": "static"}, {"sparse": "biases"},
+         {"rank1": True}, {"sparse": "static", "rank1": True}]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def test_forms_in_turn(core):
     """Each for some updates, with sign fitness and single samples: rule qzo."""
     parts = []
     for n, form in enumerate((*FORMS, {}, FORMS[-1], FORMS[0])):
-        parts.append((Settings(rule="es", layers=(0, 1), pairs=3, sigma_log2=n + 1, lr_shift=n,
+        parts.append((Settings(rule="es", layers=(0, 1), pairs=3, sigma_log2=n % 8, lr_shift=n % 5,
                                seed=50 + n, **form), 15))
     learner = lockstep(core("two generators"), *parts, learn_share=0.8)
     assert learner.state.saturations > 50
