@@ -6,7 +6,8 @@ perturbed nor updated. All of it comes from the words of the layer's noise gener
 
 Source: Liu et al. 2024, Sparse MeZO, arXiv 2402.15751, for perturbing and updating the same few
 weights; the masks here are drawn, not chosen by magnitude. Sarkar et al. 2025, EGGROLL, arXiv
-2511.16652, for directions of rank one.
+2511.16652, for directions of rank one; Feng et al. 2024, arXiv 2411.04036, for steps normalized per
+kernel, here a row of the weights.
 """
 import numpy as np
 
@@ -18,6 +19,7 @@ SPARSE = ("off", "hash", "static", "biases")        # position = value of the re
 MASK_BITS = (11, 19)
 # Word 0 of the static mask; the generators of all layers start from images of it.
 STATIC_START = 0x9E3779B9
+SHIFT_MAX = 3                       # the smallest rows have 2**-3 of the step of the largest
 
 
 def probe(seeds, first_generator: int, dense: Dense, *, sparse: str = "off",
@@ -78,3 +80,27 @@ def static_states(first_generator: int, words: int, lanes: int) -> np.ndarray:
         found.append((1 - 2 * (state[:, None] >> np.arange(noise.BITS) & 1)).ravel())
         state = noise.xorshift(state, noise.NOISE_SHIFTS)
     return np.array(found)
+
+
+def row_shifts(dense: Dense, kernel: bool = True) -> np.ndarray:
+    """d_j [n_out]: amplitude and coefficient of row j are 2**d_j smaller where `kernel` is on.
+
+    From the weights that the layer starts with: d_j = min(3, max_k - k_j), where k_j is the whole
+    part of log2 of the row's sum of magnitudes, and that of 1 where it is 0.
+    """
+    if not kernel:
+        return np.zeros(dense.n_out, np.int64)
+    sums = np.maximum(np.abs(dense.weight_codes).sum(1), 1)
+    k = np.array([int(s).bit_length() - 1 for s in sums])
+    return np.minimum(k.max() - k, SHIFT_MAX)
+
+
+def row_amplitudes(sigma_log2: int, shifts) -> np.ndarray:
+    """Base-2 logarithm of the amplitude of each row: that of max(2**sigma >> d, 1)."""
+    return np.maximum(sigma_log2 - np.asarray(shifts), 0)
+
+
+def row_coefficients(c, shifts) -> np.ndarray:
+    """Coefficients [pairs] for each row [pairs, n_out]: sgn(c) * (|c| >> d)."""
+    c = np.asarray(c, np.int64)[:, None]
+    return np.sign(c) * (np.abs(c) >> np.asarray(shifts))

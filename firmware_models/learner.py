@@ -60,6 +60,9 @@ class Settings:
         quarter for ever; none. Biases always are.
     rank1 : bool
         "es": noise of rank one: its signs are products of one per input and one per output.
+    kernel : bool
+        "es": amplitude and rate are smaller in rows of smaller weights, by powers of two that come
+        from the weights the core starts with.
     """
     rule: str = "np"
     layers: tuple[int, ...] = ()
@@ -77,6 +80,7 @@ class Settings:
     vote: int = 0
     sparse: str = "off"
     rank1: bool = False
+    kernel: bool = False
 
     def __post_init__(self):
         if self.rule not in RULES:
@@ -279,10 +283,11 @@ class Learner:
             w, b = self._codes(stage.index)
             if stage.index in settings.layers:
                 zw, zb = self._probes(state.seeds, stage.index)
-                w = np.stack([perturbed(w, s * zw, settings.sigma_log2, stage.dense.weight)
+                sigma = directions.row_amplitudes(settings.sigma_log2, directions.row_shifts(
+                    stage.dense, settings.kernel))
+                w = np.stack([perturbed(w, s * zw, sigma[:, None], stage.dense.weight)
                               for s in (1, -1)])
-                b = np.stack([perturbed(b, s * zb, settings.sigma_log2, stage.dense.bias)
-                              for s in (1, -1)])
+                b = np.stack([perturbed(b, s * zb, sigma, stage.dense.bias) for s in (1, -1)])
             h = activate(stage, accumulate(stage.dense, stage.source, h, w, b))
         losses = cross_entropy(h, np.full(h.shape[:-1], label), self.network.stages[-1].result)
         return replace(state, deltas=state.deltas + losses[0] - losses[1],
@@ -298,8 +303,9 @@ class Learner:
         for index in settings.layers:
             dense = self.network.stages[index].dense
             zw, zb = self._probes(state.seeds, index)
+            rows = directions.row_coefficients(c, directions.row_shifts(dense, settings.kernel))
             v, v_bias = (es.voted(change, settings.vote, self.residual)
-                         for change in (np.tensordot(c, zw, 1), c @ zb))
+                         for change in (np.einsum("pj,pji->ji", rows, zw), (rows * zb).sum(0)))
             weights[index], clipped = commit(weights[index], v, dense.weight, self.residual)
             saturations += int(dense.words(clipped).any(-1).sum())
             biases[index], clipped = commit(biases[index], v_bias, dense.bias, self.residual)

@@ -29,6 +29,7 @@ OPTIONS = {
     "sparse": Option(("es",), "weights that are neither probed nor updated",
                      lambda s: s.sparse != "off"),
     "rank1": Option(("es",), "directions of rank one", lambda s: s.rank1),
+    "kernel": Option(("es",), "smaller steps in rows of smaller weights", lambda s: s.kernel),
 }
 
 

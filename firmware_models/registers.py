@@ -70,6 +70,8 @@ REGISTERS = (
               "and one per output", 0, ES, options=("rank1",)),
         Field("sparse", 8, 2, "weights with noise: 0 all, 1 a quarter, drawn with each probe, 2 "
               "the same quarter for ever, 3 none; biases always", 0, ES, options=("sparse",)),
+        Field("kernel", 10, 1, "amplitude and rate are smaller in rows of smaller weights", 0, ES,
+              options=("kernel",)),
     )),
     _value("layers", 0x14, 14, "bit l: stage l learns", "rw"),
     _value("pairs", 0x18, 7, "antithetic pairs per sample", "rw", 4, rules=ES),
@@ -144,7 +146,7 @@ def settings_fields(settings, registers: dict) -> dict[str, dict[str, int]]:
     values = {
         "rule": {"fitness": FITNESSES.index(settings.fitness), "turn": int(settings.turn),
                  "np": int(settings.rule == "np"), "sparse": SPARSE.index(settings.sparse),
-                 "rank1": int(settings.rank1)},
+                 "rank1": int(settings.rank1), "kernel": int(settings.kernel)},
         "layers": {"value": sum(1 << layer for layer in settings.layers)},
         "pairs": {"value": settings.pairs}, "batch": {"value": settings.batch},
         "sigma": {"value": settings.sigma_log2},

@@ -138,6 +138,8 @@ def _learning(sub) -> None:
                        "same quarter for ever, or none; biases always")
     group.add_argument("--rank1", action="store_true", default=argparse.SUPPRESS,
                        help="es: noise of rank one: a sign per input times a sign per output")
+    group.add_argument("--kernel", action="store_true", default=argparse.SUPPRESS,
+                       help="es: smaller amplitude and rate in rows of smaller weights")
 
 
 def _grid(sub) -> None:

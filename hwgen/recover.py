@@ -37,7 +37,7 @@ RULES = {
 FAMILY = {"np": "np", "es": "es", "qzo": "es", "delta": "np"}
 IMPLIED = {"es": ("rank",)}
 OPTIONS = {"np": ("probes", "head_shift", "turn", "skip"),
-           "es": ("pairs", "batch", "fitness", "vote", "sparse", "rank1")}
+           "es": ("pairs", "batch", "fitness", "vote", "sparse", "rank1", "kernel")}
 # Found on the validation split of MNIST with noise:0.3.
 DEFAULTS = {
     "np": {}, "delta": {"probes": 0},

@@ -3,19 +3,20 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from firmware_models import noise
+from firmware_models import directions, noise
 from firmware_models.directions import MASK_BITS, SPARSE, STATIC_START
 from firmware_models.network import Stage
 from firmware_models.noise import BITS, NOISE_SHIFTS, generators
 
 from .noise import start_state, xorshift
 
-__all__ = ["Directions", "held_settings", "settings_members"]
+__all__ = ["Directions", "held_settings", "row_coefficient", "row_shifts", "row_sigma",
+           "settings_members"]
 
 
 def settings_members(options: tuple[str, ...]) -> dict:
     """Settings of the directions that cores with `options` have: members by register field."""
-    widths = {"sparse": 2, "rank1": 1}
+    widths = {"sparse": 2, "rank1": 1, "kernel": 1}
     return {name: In(width) for name, width in widths.items() if name in options}
 
 
@@ -30,6 +31,26 @@ def held_settings(m, registers, options: tuple[str, ...], idle) -> dict:
         with m.If(idle):
             m.d.sync += held[name].eq(getattr(registers, f"rule_{name}"))
     return held
+
+
+def row_shifts(stage: Stage, options: tuple[str, ...]) -> list[int]:
+    """d of each output's row: constants, which lanes pick their amplitude and coefficient by."""
+    return directions.row_shifts(stage.dense, "kernel" in options).tolist()
+
+
+def row_sigma(sigma, shift: int, kernel):
+    """sigma of rows with this d: max(sigma - d, 0) while `kernel` is on."""
+    if not shift:
+        return sigma
+    return Mux(kernel, Mux(sigma > shift, (sigma - shift)[:len(sigma)], 0), sigma)
+
+
+def row_coefficient(c, shift: int, kernel):
+    """Coefficient of rows with this d: sgn(c) * (|c| >> d) while `kernel` is on."""
+    if not shift:
+        return c
+    # Shifting rounds down; all ones below make it round towards 0 for negative ones.
+    return Mux(kernel, (c + Mux(c[-1], (1 << shift) - 1, 0)) >> shift, c)
 
 
 class Directions(wiring.Component):
@@ -83,7 +104,8 @@ class Directions(wiring.Component):
     def __init__(self, stage: Stage, *, first_generator: int, options: tuple[str, ...]):
         self.stage, self.options = stage, options
         self.first_generator, self.count = first_generator, generators(stage.dense.lanes)
-        lanes, members = stage.dense.lanes, settings_members(options)
+        lanes = stage.dense.lanes
+        members = settings_members(tuple({"sparse", "rank1"} & set(options)))
         if "sparse" in options:
             members |= {"en": In(1), "first": In(1), "active": Out(lanes)}
         if "rank1" in options:

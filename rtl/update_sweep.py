@@ -7,7 +7,7 @@ from firmware_models.network import Stage
 from firmware_models.noise import BITS, generators
 from firmware_models.rules.es import COEFFICIENT_WIDTH
 
-from .directions import Directions, settings_members
+from .directions import Directions, row_coefficient, row_shifts, settings_members
 from .noise import NoiseGenerator
 from .shapes import address
 
@@ -37,7 +37,7 @@ class UpdateSweep(wiring.Component):
     -------
     en, first : ``In(1)``; pass_seed : ``In(32)``; bits : ``Out(lanes)``
         A pass reads a word, its first; noise of that word, 1 cycle later.
-    sparse, rank1 : ``In``; active : ``Out(lanes)``
+    sparse, rank1, kernel : ``In``; active : ``Out(lanes)``
         With the options of these names: settings; lanes with noise ("sparse").
     sweep : ``In(1)``; sweep_done : ``Out(1)``
         Start, end (pulses).
@@ -54,10 +54,11 @@ class UpdateSweep(wiring.Component):
     def __init__(self, stage: Stage, *, first_generator: int, max_pairs: int,
                  options: tuple[str, ...] = ()):
         self.stage, self.forms = stage, settings_members(options)
+        self.masked, self.by_bits = "sparse" in options, bool({"sparse", "rank1"} & set(options))
         self.first_generator, self.max_pairs = first_generator, max_pairs
         word, bias = address(stage.dense.reuse_factor), address(stage.drain_words)
         v = signed(COEFFICIENT_WIDTH + (max_pairs - 1).bit_length())
-        active = {"active": Out(stage.dense.lanes)} if "sparse" in self.forms else {}
+        active = {"active": Out(stage.dense.lanes)} if self.masked else {}
         super().__init__(self.forms | active | {
             "en": In(1), "first": In(1), "pass_seed": In(BITS), "bits": Out(stage.dense.lanes),
             "sweep": In(1), "sweep_done": Out(1), "accumulate": Out(1),
@@ -74,7 +75,7 @@ class UpdateSweep(wiring.Component):
 
         words, lanes = self.stage.dense.reuse_factor, self.stage.dense.lanes
         m.submodules.noise = noise = NoiseGenerator(
-            BITS * generators(lanes) if self.forms else lanes,
+            BITS * generators(lanes) if self.by_bits else lanes,
             first_generator=self.first_generator, slots=self.max_pairs)
         bits, active = noise.bits, None
 
@@ -104,7 +105,7 @@ class UpdateSweep(wiring.Component):
                 m.d.comb += self.sweep_done.eq(1)
                 m.next = "READ"
 
-        if self.forms:
+        if self.by_bits:
             bits, active = self._directions(m, noise, word, is_bias)
 
         # Noise word k of a pass, and of a replay, is k + 1 steps from the seed; the bias word's
@@ -119,10 +120,13 @@ class UpdateSweep(wiring.Component):
         ]
 
         first_pair, last_pair, was_bias = Signal(), Signal(), Signal()
-        coefficient = Signal.like(self.coefficient)
+        coefficients = {shift: Signal.like(self.coefficient, name="coefficient" + f"{shift or ''}")
+                        for shift in sorted(set(row_shifts(self.stage, tuple(self.forms))))}
         m.d.sync += [
             self.adding.eq(self.accumulate), first_pair.eq(self.pair == 0),
-            coefficient.eq(self.coefficient), last_pair.eq(self.last_pair),
+            *[c.eq(row_coefficient(self.coefficient, shift, getattr(self, "kernel", None)))
+              for shift, c in coefficients.items()],
+            last_pair.eq(self.last_pair),
             self.word.eq(word), was_bias.eq(is_bias),
             self.commit.eq(self.adding & last_pair & ~was_bias), self.commit_word.eq(self.word),
             self.bias_commit.eq(self.bias_read), self.bias_commit_word.eq(self.bias_word),
@@ -130,13 +134,20 @@ class UpdateSweep(wiring.Component):
         with m.If(self.adding):
             for lane in range(lanes):
                 # Conditional negation folds into the adder: -c = ~c + 1.
-                sign = bits[lane]
-                term = Mux(sign, ~coefficient, coefficient)
-                if "sparse" in self.forms:
+                sign, c = bits[lane], self._of_rows(lane, coefficients, was_bias)
+                term = Mux(sign, ~c, c)
+                if self.masked:
                     sign, term = sign & active[lane], Mux(active[lane], term, 0)
                 m.d.sync += self.v[lane].eq(Mux(first_pair, 0, self.v[lane]) + term + sign)
 
         return m
+
+    def _of_rows(self, lane, coefficients, was_bias):
+        """Coefficient of a lane's row; in the word of the biases, lane j is output j."""
+        shifts = row_shifts(self.stage, tuple(self.forms))
+        of = coefficients[shifts[lane // self.stage.dense.inputs_per_word]]
+        of_bias = coefficients[shifts[lane]] if lane < len(shifts) else of
+        return of if of is of_bias else Mux(was_bias, of_bias, of)
 
     def _directions(self, m, noise, word, is_bias):
         """Sign and activity of every lane from the word of the noise generator."""
@@ -144,12 +155,13 @@ class UpdateSweep(wiring.Component):
             self.stage, first_generator=self.first_generator, options=tuple(self.forms))
         m.d.comb += [
             directions.state.eq(noise.bits),
-            *[getattr(directions, name).eq(getattr(self, name)) for name in self.forms],
+            *[getattr(directions, name).eq(getattr(self, name)) for name in self.forms
+              if name != "kernel"],
         ]
         m.d.sync += directions.bias.eq(self.accumulate & is_bias)
         if "rank1" in self.forms:
             m.d.comb += directions.seed.eq(noise.seed)
-        if "sparse" not in self.forms:
+        if not self.masked:
             return directions.sign, None
         # A sweep stays with a word for all pairs; what they share moves on with the first one.
         m.d.comb += [

@@ -3,6 +3,7 @@ from amaranth import *
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
+from firmware_models.directions import SHIFT_MAX
 from firmware_models.formats import Fixed
 from firmware_models.fused_update import EDGE_BITS, check
 from firmware_models.network import Stage
@@ -11,7 +12,7 @@ from firmware_models.rules.es import COEFFICIENT_WIDTH, VOTE_WIDTH
 from firmware_models.rules.node_probe import FRACTION
 from firmware_models.weight_memory import to_master
 
-from .directions import settings_members
+from .directions import row_shifts, row_sigma, settings_members
 from .fused_update import FusedUpdate
 from .noise import start_state
 from .requantize import saturate
@@ -75,8 +76,8 @@ class WeightMemory(wiring.Component):
         "es": :class:`rtl.update_sweep.UpdateSweep`.
     vote : ``In(14)``
         "es" with option "vote": threshold of :class:`rtl.vote.Vote`.
-    sparse, rank1
-        With the options: :class:`rtl.directions.Directions`.
+    sparse, rank1, kernel
+        With the options: :class:`rtl.update_sweep.UpdateSweep`.
     accepted, started, next_addr, x, fired_in, negative_in, shift, loaded, w_word, w_lane, ready,
     spent, restart
         "np": :class:`rtl.fused_update.FusedUpdate`.
@@ -284,29 +285,45 @@ class WeightMemory(wiring.Component):
                          bias_write.en.eq(1), self.clipped.eq(bias_clips << 1)]
 
         # READ: noise on the way out. Flags are registered beside the memory's address.
-        def amplitudes(tag, name):
+        def amplitudes(tag, name, shift):
+            name, sigma = name + f"{shift or ''}", row_sigma(
+                self.sigma, shift, getattr(self, "kernel", None))
             plus, minus = (Signal(signed(9), name=f"{name}_{s}") for s in ("plus", "minus"))
             with m.If(tag.probe & self.selected):
-                m.d.sync += [plus.eq(1 << self.sigma), minus.eq(-(1 << self.sigma))]
+                m.d.sync += [plus.eq(1 << sigma), minus.eq(-(1 << sigma))]
             with m.Else():
                 m.d.sync += [plus.eq(0), minus.eq(0)]
             return plus, minus
 
-        plus, minus = amplitudes(self.pass_tag, "weight")
+        shifts = row_shifts(stage, self.options)
+        size = {shift: amplitudes(self.pass_tag, "weight", shift) for shift in sorted(set(shifts))}
         negative = Signal()
         m.d.sync += negative.eq(self.pass_tag.negative)
-        noise = [Mux(bit ^ negative, minus, plus) for bit in update.bits]
-        if "sparse" in update.forms:
+        noise = []
+        for lane, bit in enumerate(update.bits):
+            plus, minus = size[shifts[lane // dense.inputs_per_word]]
+            noise.append(Mux(bit ^ negative, minus, plus))
+        if update.masked:
             noise = [Mux(on, z, 0) for on, z in zip(update.active, noise, strict=True)]
         noisy = [saturate(m, code + z, dense.weight) for code, z in zip(codes, noise, strict=True)]
 
         starts = Cat(start_state(self.bias_tag.seed, self.first_generator + g)
                      for g in range(generators(dense.lanes)))
-        plus, minus = amplitudes(self.bias_tag, "bias")
+        size = {shift: amplitudes(self.bias_tag, "bias", shift) for shift in sorted(set(shifts))}
         bias_noisy = []
         for c, code in enumerate(bias_codes):
             chain = Array(starts[c * words:(c + 1) * words])
             sign = Signal(name=f"bias_sign{c}")
             m.d.sync += sign.eq(chain[self.bias_addr] ^ self.bias_tag.negative)
+            plus, minus = self._bias_size(m, size, shifts[c * words:(c + 1) * words])
             bias_noisy.append(saturate(m, code + Mux(sign, minus, plus), dense.bias))
         return noisy, bias_noisy
+
+    def _bias_size(self, m, size, shifts):
+        """Amplitudes of the bias word that was addressed, whose outputs have these d."""
+        if len(set(shifts)) == 1:
+            return size[shifts[0]]
+        shift = Signal(2)
+        m.d.sync += shift.eq(Array(shifts)[self.bias_addr])
+        sizes = [size.get(d, size[shifts[0]]) for d in range(SHIFT_MAX + 1)]
+        return tuple(Array(signs)[shift] for signs in zip(*sizes, strict=True))

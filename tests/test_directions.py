@@ -1,13 +1,19 @@
 # amaranth: UnusedElaboratable=no
 """Perturbation directions: by hand, uncorrelated over seeds; the unit and the memory around it."""
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from amaranth import Module, Signal, signed
 
 from firmware_models import directions as model
 from firmware_models import noise
 from firmware_models import weight_memory as masters
+from firmware_models.formats import Fixed
 from firmware_models.learner import Learner, Settings, first_generators
-from rtl.directions import Directions
+from firmware_models.loss import cross_entropy
+from firmware_models.requantize import requantize
+from rtl.directions import Directions, row_coefficient, row_sigma
 from rtl.weight_memory import WeightMemory
 
 from .networks import samples, small_network
@@ -16,13 +22,30 @@ from .test_weight_memory import read_masters, read_pass, stage_of, sweep
 
 FORMS = [*({"sparse": kind} for kind in model.SPARSE), {"rank1": True}, {"rank1": False},
          {"sparse": "hash", "rank1": True}, {"sparse": "static", "rank1": True}]
+STEPS = [{"kernel": True}, {"kernel": False}, {"sparse": "hash", "rank1": True, "kernel": True}]
+
+
+def unlike_rows(dense, shifts):
+    """The layer with weights of row j smaller by 2**shifts[j]."""
+    sizes = np.abs(dense.weight_codes) >> np.array(shifts)[:, None]
+    return replace(dense, weight_codes=np.sign(dense.weight_codes) * sizes)
+
+
+def stage_of_rows(shifts, *args, **options):
+    stage = stage_of(*args, **options)
+    return replace(stage, dense=unlike_rows(stage.dense, shifts))
+
+
 CASES = {
     # stage, first generator
     "one input a word": (stage_of((5, 4, 2)), 0),
     "two inputs a word": (stage_of((6, 4, 2), reuse={0: 3, 1: 2}), 1),
     "one word, two generators": (stage_of((7, 6, 2), reuse={0: 1, 1: 1}), 2),
-    "more inputs a word than bits": (stage_of((34, 2, 2), reuse={0: 1, 1: 1}), 1),
+    "more inputs a word than bits": (stage_of((34, 1), reuse={0: 1}), 1),
     "extreme": (stage_of((4, 3, 2), extreme=True), 3),
+    "unlike rows": (stage_of_rows((2, 0, 8, 1), (6, 4, 2), reuse={0: 3, 1: 2}, extreme=True), 1),
+    "unlike rows, one drain lane": (
+        stage_of_rows((0, 1, 9), (4, 3), extreme=True, bias=Fixed(5, 2)), 0),
     "smallest": (stage_of((1, 1)), 0),
 }
 MAX_PAIRS = 3
@@ -161,6 +184,45 @@ def test_signs_of_rank_one_are_pairwise_independent(sizes, reuse):
     assert (found != 0).all() and len(np.unique(found)) == len(found)
 
 
+def test_rows_by_hand():
+    """d_j is the distance of whole binary logarithms, 3 at most; an empty row counts as 1."""
+    dense = replace(stage_of((2, 5, 2)).dense, weight_codes=np.array(
+        [[-60, 4], [31, 32], [15, -1], [0, 1], [0, 0]]))        # 64, 63, 16, 1, 0
+    assert model.row_shifts(dense).tolist() == [0, 1, 2, 3, 3]
+    assert model.row_shifts(dense, False).tolist() == [0] * 5
+    assert model.row_shifts(replace(dense, weight_codes=np.zeros((5, 2), int))).tolist() == [0] * 5
+    assert model.row_amplitudes(2, [0, 1, 2, 3]).tolist() == [2, 1, 0, 0]
+    assert model.row_coefficients([127, -127, -1, 0], [0, 1, 3]).tolist() == [
+        [127, 63, 15], [-127, -63, -15], [-1, 0, 0], [0, 0, 0]]
+
+
+def test_update_with_rows_by_hand():
+    """One layer, one pair: a row of d = 2 has a quarter of the amplitude and of the step."""
+    network = small_network((2, 2), (0,))
+    layer = replace(network.layers[0], weight_codes=np.array([[40, -30], [9, 8]]))
+    learner = Learner(replace(network, layers=(layer,)), Settings(
+        rule="es", layers=(0,), pairs=1, sigma_log2=3, lr_shift=4, seed=77, kernel=True))
+    start = learner.state
+    learner.step([200, 100], 1)
+    z, z_bias = model.probe(77, 0, layer)
+    change = 8 if learner.state.deltas[0] > 0 else -8
+    assert learner.state.deltas[0] != 0
+    np.testing.assert_array_equal(start.weights[0] - learner.state.weights[0],
+                                  [change * z[0], change // 4 * z[1]])
+    np.testing.assert_array_equal(start.biases[0] - learner.state.biases[0],
+                                  [change * z_bias[0], change // 4 * z_bias[1]])
+    logits = [[int(np.dot([200, 100], layer.weight_codes[j] + s * amplitude * z[j]))
+               + (int(layer.bias_codes[j] + s * amplitude * z_bias[j])
+                  << learner.network.stages[0].dense.accum.frac - layer.bias.frac)
+               for j, amplitude in enumerate((8, 2))] for s in (1, -1)]
+    plain = Learner(replace(network, layers=(layer,)), Settings(rule="es", layers=(0,)))
+    losses = []
+    for row in logits:
+        codes = requantize(np.array(row), layer.accum.frac, layer.result)
+        losses.append(int(cross_entropy(codes, 1, plain.network.stages[0].result)))
+    assert learner.state.deltas[0] == losses[0] - losses[1]
+
+
 # The unit
 
 def words_of(stage, generator, seed):
@@ -177,7 +239,8 @@ def words_of(stage, generator, seed):
 def write(ctx, dut, form):
     """Set the registers of a form, and those of the others to off."""
     for name, value in {"sparse": model.SPARSE.index(form.get("sparse", "off")),
-                        "rank1": form.get("rank1", False)}.items():
+                        "rank1": form.get("rank1", False),
+                        "kernel": form.get("kernel", False)}.items():
         if hasattr(dut, name):
             ctx.set(getattr(dut, name), int(value))
 
@@ -220,21 +283,49 @@ def test_unit_equals_model(case, pairs):
     assert got == expected
 
 
+@pytest.mark.parametrize("shift", [0, 1, 2, 3])
+def test_rows_of_all_values(shift):
+    m, on = Module(), Signal()
+    c, sigma, out, low = Signal(signed(8)), Signal(3), Signal(signed(8)), Signal(3)
+    m.d.comb += [out.eq(row_coefficient(c, shift, on)), low.eq(row_sigma(sigma, shift, on))]
+    m.d.sync += Signal().eq(on)
+
+    async def bench(ctx):
+        for kernel in (0, 1):
+            ctx.set(on, kernel)
+            for value in range(-127, 128):
+                ctx.set(c, value)
+                assert ctx.get(out) == model.row_coefficients([value], [shift * kernel])[0, 0]
+            for value in range(8):
+                ctx.set(sigma, value)
+                assert ctx.get(low) == model.row_amplitudes(value, shift * kernel)
+        await ctx.tick()
+
+    simulate(m, bench, deadline=5)
+
+
 # The memory around it
+
+def directions_of(seeds, first, dense, form):
+    """Directions of weights and biases, and d of every row."""
+    bits = {name: value for name, value in form.items() if name != "kernel"}
+    return (*model.probe(seeds, first, dense, **bits),
+            model.row_shifts(dense, form.get("kernel", False)))
+
 
 def expected_pass(stage, first, form, weights, biases, *, seed, negative, sigma):
     """Deployed weights and biases that a probe's pass is served."""
     dense = stage.dense
-    z, z_bias = model.probe(seed, first, dense, **form)
-    sign = -1 if negative else 1
-    w = masters.perturbed(masters.deployed(weights, 4), sign * z, sigma, dense.weight)
+    z, z_bias, shifts = directions_of(seed, first, dense, form)
+    sign, sigma = -1 if negative else 1, model.row_amplitudes(sigma, shifts)
+    w = masters.perturbed(masters.deployed(weights, 4), sign * z, sigma[:, None], dense.weight)
     b = masters.perturbed(masters.deployed(biases, 4), sign * z_bias, sigma, dense.bias)
     return (dense.words(w).tolist(),
             [b[s::stage.drain_words].tolist() for s in range(stage.drain_words)])
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("form", FORMS, ids=str)
+@pytest.mark.parametrize("form", FORMS + STEPS, ids=str)
 def test_memory(case, form):
     """Passes with noise and updates, one after the other; every master after each update."""
     stage, first = CASES[case]
@@ -259,9 +350,10 @@ def test_memory(case, form):
             seeds, c = rng.integers(1, 2 ** 32, pairs), rng.choice([-127, 0, 5, 127], pairs)
             cycles, clipped = await sweep(ctx, dut, seeds, c)
             assert cycles == dut.sweep_cycles(pairs)
-            z, z_bias = model.probe(seeds, first, dense, **form)
-            weights, at = masters.commit(weights, np.tensordot(c, z, 1), dense.weight, 4)
-            biases, at_bias = masters.commit(biases, c @ z_bias, dense.bias, 4)
+            z, z_bias, shifts = directions_of(seeds, first, dense, form)
+            rows = np.sign(c)[:, None] * (np.abs(c)[:, None] >> shifts)
+            weights, at = masters.commit(weights, (rows[..., None] * z).sum(0), dense.weight, 4)
+            biases, at_bias = masters.commit(biases, (rows * z_bias).sum(0), dense.bias, 4)
             assert await read_masters(ctx, dut) == (weights.tolist(), biases.tolist())
             assert clipped == (dense.words(at).any(-1).sum()
                                + at_bias.reshape(-1, stage.drain_words).any(0).sum())

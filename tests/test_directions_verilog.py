@@ -1,7 +1,9 @@
 """Lockstep: the Verilated core and the golden learner with every form of the directions."""
 import shutil
+from dataclasses import replace
 from functools import cache
 
+import numpy as np
 import pytest
 
 from firmware_models.learner import Learner, Settings
@@ -11,15 +13,26 @@ from hwgen.build import build
 
 from .lockstep import lockstep
 from .networks import small_network
+from .test_directions import unlike_rows
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
-OPTIONS = ("sparse", "rank1")
+OPTIONS = ("sparse", "rank1", "kernel")
+
+
+def unlike(network):
+    """The network with rows of weights up to eight times as small as others."""
+    return replace(network, layers=tuple(
+        unlike_rows(layer, np.arange(layer.n_out) % 4) if hasattr(layer, "weight_codes") else layer
+        for layer in network.layers))
+
+
 CORES = {
-    "two of three": small_network((10, 8, 6, 4), (1, 2), {0: 5, 1: 4, 2: 3}),
-    "two generators": small_network((6, 10, 4), (0, 1), {0: 1, 1: 5}, seed=2, extreme=True),
+    "two of three": unlike(small_network((10, 8, 6, 4), (1, 2), {0: 5, 1: 4, 2: 3})),
+    "two generators": unlike(small_network((6, 10, 4), (0, 1), {0: 1, 1: 5}, seed=2, extreme=True)),
 }
 FORMS = [{"sparse": "hash"}, {"sparse": "static"}, {"sparse": "biases"},
-         {"rank1": True}, {"sparse": "static", "rank1": True}]
+         {"rank1": True}, {"sparse": "static", "rank1": True}, {"kernel": True},
+         {"sparse": "hash", "rank1": True, "kernel": True}]
 
 
 @pytest.fixture(scope="module")
