@@ -125,6 +125,11 @@ class State:
         Counters. A saturation is a memory word in which the commit clipped a lane.
     loss, loss_average : int
         Loss of the last unperturbed pass (1/256 bit) and its running average (2**-16 bit).
+    written : int
+        "es" with a journal: records written to it, one per pair of each update; 32 bits.
+    records : int64 [records, 4]
+        The last of them: seed, coefficient, 1 in the last one of an update, and the layers of the
+        update as in the register `layers` (bit l: stage l).
     """
     weights: dict
     biases: dict
@@ -141,6 +146,8 @@ class State:
     saturations: int = 0
     loss: int = 0
     loss_average: int = 0
+    written: int = 0
+    records: np.ndarray = field(default_factory=lambda: np.zeros((0, 4), np.int64))
 
 
 class Learner:
@@ -154,12 +161,14 @@ class Learner:
         Residual bits R below each trainable weight.
     coefficient_bits : int
         "np": 1, or 4 for a core with multipliers.
+    journal_records : int
+        "es": records that the journal keeps; 0 for a core without one.
     """
 
     def __init__(self, network: Network, settings: Settings, residual: int = 4,
-                 coefficient_bits: int = 1):
+                 coefficient_bits: int = 1, journal_records: int = 0):
         self.network, self.residual = network, residual
-        self.coefficient_bits = coefficient_bits
+        self.coefficient_bits, self.journal_records = coefficient_bits, journal_records
         self.settings = self._checked(settings)
         self.first_generator = first_generators(network)
         self.state = State(
@@ -295,14 +304,22 @@ class Learner:
                        passes=state.passes + 2 * settings.pairs)
 
     def _update(self, state: State) -> State:
-        """Replay the population's seeds into every selected layer: M -= sum_i c_i z_i."""
+        """Coefficients from the loss differences, and the update that they make."""
         settings = self.settings
         lr_shift = min(settings.lr_shift + state.decays, DECAYS_MAX)
         c = es.coefficients(state.deltas, settings.fitness, lr_shift)
+        state = self._recorded(self.replayed(state, state.seeds, c, settings.layers), c)
+        decays, count = decay(state.decays, state.decay_count, settings.lr_decay)
+        return replace(state, updates=state.updates + 1, batch_index=0, decays=decays,
+                       decay_count=count)
+
+    def replayed(self, state: State, seeds, c, layers) -> State:
+        """Replay seeds with coefficients `c` into every one of `layers`: M -= sum_i c_i z_i."""
+        settings = self.settings
         weights, biases, saturations = dict(state.weights), dict(state.biases), state.saturations
-        for index in settings.layers:
+        for index in layers:
             dense = self.network.stages[index].dense
-            zw, zb = self._probes(state.seeds, index)
+            zw, zb = self._probes(seeds, index)
             rows = directions.row_coefficients(c, directions.row_shifts(dense, settings.kernel))
             v, v_bias = (es.voted(change, settings.vote, self.residual)
                          for change in (np.einsum("pj,pji->ji", rows, zw), (rows * zb).sum(0)))
@@ -312,9 +329,17 @@ class Learner:
             # Biases are committed in the groups in which the stage drains its outputs.
             groups = clipped.reshape(-1, self.network.stages[index].drain_words)
             saturations += int(groups.any(0).sum())
-        decays, count = decay(state.decays, state.decay_count, settings.lr_decay)
-        return replace(state, weights=weights, biases=biases, saturations=saturations,
-                       updates=state.updates + 1, batch_index=0, decays=decays, decay_count=count)
+        return replace(state, weights=weights, biases=biases, saturations=saturations)
+
+    def _recorded(self, state: State, c) -> State:
+        """The update of the population with coefficients `c` in the journal, if there is one."""
+        if not self.journal_records:
+            return state
+        records = np.zeros((len(c), 4), np.int64)
+        records[:, 0], records[:, 1], records[-1, 2] = state.seeds, c, 1
+        records[:, 3] = sum(1 << index for index in self.settings.layers)
+        return replace(state, written=state.written + len(c) & noise.MASK, records=np.concatenate(
+            [state.records, records])[-self.journal_records:])
 
 
 def first_generators(network: Network) -> dict[int, int]:

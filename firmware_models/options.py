@@ -30,6 +30,8 @@ OPTIONS = {
                      lambda s: s.sparse != "off"),
     "rank1": Option(("es",), "directions of rank one", lambda s: s.rank1),
     "kernel": Option(("es",), "smaller steps in rows of smaller weights", lambda s: s.kernel),
+    "journal": Option(("es",), "the last updates' seeds and coefficients, to rebuild weights from",
+                      lambda s: False),
 }
 
 

@@ -49,7 +49,7 @@ def _value(name, offset, width, doc, access="ro", reset=0, learning=True, **more
 
 
 ID = 0x48574731                     # "HWG1"
-JOURNAL_SPACE, ERROR_SPACE = 15, 14
+JOURNAL_SPACE, ERROR_SPACE, RECORD_SPACE = 15, 14, 13
 NP, ES = ("np",), ("es",)
 
 REGISTERS = (
@@ -88,6 +88,8 @@ REGISTERS = (
            "and drops updates not yet applied", "rw", 1),
     Register("status", 0x2C, "w1c", (
         Field("torn", 0, 1, "a reset cut an update in two: reload or relearn the weights"),
+        Field("lost", 1, 1, "a reset, or 2**32 records, started `journal` over: it no longer leads "
+              "from the start weights to these", rules=ES, options=("journal",)),
     )),
     _value("busy", 0x30, 1, "a sample is being learned from; passes and losses of other samples "
            "follow their answer by up to 4 * n_classes + 5 cycles"),
@@ -103,11 +105,13 @@ REGISTERS = (
         Field("decay_count", 16, 16, "updates since then"),
     )),
     Register("window", 0x50, "rw", (
-        Field("word", 0, 16, "memory word, pair of the journal, or node; biases follow the "
-              "weights"),
-        Field("lane", 16, 12, "lane in the word; journal: 0 seed, 1 loss difference"),
-        Field("space", 28, 4, f"stage, {JOURNAL_SPACE} for the journal (es), {ERROR_SPACE} for the "
-              "errors of all nodes (np)"),
+        Field("word", 0, 16, "memory word, pair of the population, slot of the journal, or node; "
+              "biases follow the weights"),
+        Field("lane", 16, 12, "lane in the word; population: 0 seed, 1 loss difference; journal: "
+              "0 seed, 1 coefficient (7:0), last of its update (8), layers as in `layers` (28:16)"),
+        Field("space", 28, 4, f"stage, {JOURNAL_SPACE} for the population under evaluation (es), "
+              f"{ERROR_SPACE} for the errors of all nodes (np), {RECORD_SPACE} for the journal "
+              "(es with journal)"),
     )),
     _value("window_data", 0x54, 32, "what `window` points at, sign-extended; reading waits for the "
            "running pass"),
@@ -116,6 +120,8 @@ REGISTERS = (
            rules=NP),
     _value("vote", 0x68, VOTE_WIDTH, "weights whose change exceeds this many master steps move by "
            "one weight step, others stay; 0: off", "rw", rules=ES, options=("vote",)),
+    _value("journal", 0x6C, 32, "records written to the journal since reset; number k is in slot "
+           "k modulo its size", rules=ES, options=("journal",)),
 )
 
 
