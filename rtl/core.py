@@ -3,10 +3,11 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from firmware_models.journal import check_size
 from firmware_models.learner import RULES, first_generators
 from firmware_models.network import Network
 from firmware_models.options import checked
-from firmware_models.registers import ERROR_SPACE, JOURNAL_SPACE
+from firmware_models.registers import JOURNAL_SPACE, RECORD_SPACE
 from firmware_models.sample_packets import BEAT_WIDTH, USER_WIDTH
 
 from .dense import DenseEngine
@@ -14,7 +15,7 @@ from .loss import LossUnit
 from .progress import Progress
 from .readout import Readout
 from .registers import AXIL_MEMBERS, Registers
-from .rules import Readback, base_pass, evolution, node_probes, selected
+from .rules import Readback, base_pass, evolution, keep_journal, node_probes, selected
 from .sample_input import SampleInput
 from .shapes import assign_tag, engine_tag, field_of
 from .vector_buffer import VectorBuffer
@@ -56,6 +57,8 @@ class Core(wiring.Component):
         Of "es": largest population in pairs, 1 to 64.
     options : tuple of str
         Of :data:`firmware_models.options.OPTIONS`.
+    journal_records : int
+        Of option "journal": records that it keeps, a power of two, 16 to 4096.
 
     Members
     -------
@@ -66,7 +69,8 @@ class Core(wiring.Component):
 
     def __init__(self, network: Network, *, learning: bool = True, residual: int = 4,
                  rules: tuple[str, ...] = ("np",), multipliers: bool = False,
-                 max_pairs: int = 16, options: tuple[str, ...] = ()):
+                 max_pairs: int = 16, options: tuple[str, ...] = (),
+                 journal_records: int = 256):
         if learning and not network.trainable:
             raise ValueError(f"{network.name}: no layer is trainable; name one, or build for "
                              "inference alone")
@@ -77,14 +81,15 @@ class Core(wiring.Component):
         if not rules or not set(rules) <= set(RULES) or len(set(rules)) < len(rules):
             raise ValueError(f"rules must be some of {', '.join(RULES)}, not "
                              f"{', '.join(rules) or 'none'}")
-        if len(network.stages) >= ERROR_SPACE:
+        if len(network.stages) > RECORD_SPACE:
             raise ValueError(f"{network.name}: {len(network.stages)} stages; the registers address "
-                             f"{ERROR_SPACE - 1}")
+                             f"{RECORD_SPACE}")
         self.network = network if learning else network.with_trainable(())
         self.learning, self.residual, self.max_pairs = learning, residual, max_pairs
         self.coefficient_bits = 4 if multipliers else 1
         self.rules = tuple(rule for rule in RULES if rule in rules) if learning else ()
         self.options = checked(options, rules) if learning else ()
+        self.journal_records = check_size(journal_records)
         super().__init__({
             "s_axis_tdata": In(BEAT_WIDTH), "s_axis_tuser": In(USER_WIDTH),
             "s_axis_tvalid": In(1), "s_axis_tready": Out(1), "s_axis_tlast": In(1),
@@ -284,6 +289,8 @@ class Core(wiring.Component):
             with m.If(registers.window_space == JOURNAL_SPACE):
                 m.d.comb += registers.window_data.eq(Mux(
                     registers.window_lane[0], control.journal_delta, control.journal_seed))
+        if "journal" in self.options:
+            keep_journal(m, self, registers, readback, control)
 
         for index, (buffer, engine) in enumerate(zip(buffers, engines, strict=True)):
             owned, blocked = Const(0), []

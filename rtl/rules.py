@@ -3,15 +3,17 @@ from typing import NamedTuple
 
 from amaranth import *
 
+from firmware_models.registers import RECORD_SPACE
 from firmware_models.rules.node_probe import MAX_PROBES
 
 from .controller import LearnController
 from .directions import held_settings
+from .journal import Journal
 from .node_noise import NodeNoise
 from .node_probe import NodeProbe
 from .shapes import assign_tag, field_of
 
-__all__ = ["Readback", "base_pass", "evolution", "node_probes", "selected"]
+__all__ = ["Readback", "base_pass", "evolution", "keep_journal", "node_probes", "selected"]
 
 
 class Readback(NamedTuple):
@@ -89,6 +91,21 @@ def evolution(m, core, registers, loss, progress, readback, by_nodes, buffers, e
         control.accumulate.eq(Cat(weights.accumulate for weights in trained).any()),
     ]
     return control
+
+
+def keep_journal(m, core, registers, readback, control):
+    """Option "journal": a record per pair of each update of the evolutionary strategy."""
+    m.submodules.journal = journal = Journal(core.network, depth=core.journal_records)
+    m.d.comb += [
+        journal.w_en.eq(control.record), journal.w_last.eq(control.record_last),
+        journal.seed.eq(control.sweep_seed), journal.layers.eq(control.selected),
+        journal.coefficient.eq(control.record_coefficient),
+        journal.r_slot.eq(readback.word), journal.r_lane.eq(readback.lane),
+        registers.journal.eq(journal.written),
+        registers.status_lost.eq(journal.lost), journal.lost_clear.eq(registers.status_lost_clear),
+    ]
+    with m.If(registers.window_space == RECORD_SPACE):
+        m.d.comb += registers.window_data.eq(journal.r_data)
 
 
 def node_probes(m, core, registers, source, loss, progress, buffers, engines, memories):

@@ -12,8 +12,9 @@ from cocotb.triggers import ClockCycles, RisingEdge
 from cocotbext.axi import AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStreamSource
 
 from firmware_models.dense import forward
+from firmware_models.journal import slots, unpack
 from firmware_models.learner import Learner, compare
-from firmware_models.registers import ERROR_SPACE, JOURNAL_SPACE, settings_fields
+from firmware_models.registers import ERROR_SPACE, JOURNAL_SPACE, RECORD_SPACE, settings_fields
 from firmware_models.sample_packets import LEARN, BeatLayout, pack
 
 from .bench import RegisterBus, data, design, pauses, start
@@ -121,7 +122,17 @@ class Bench:
         got["seeds"] = np.array([await self.window(JOURNAL_SPACE, i, 0, signed=False)
                                  for i in range(pairs)])
         got["deltas"] = np.array([await self.window(JOURNAL_SPACE, i, 1) for i in range(pairs)])
+        size = journal_records(self.design)
+        got["written"] = (await self.registers.read("journal"))["value"] if size else 0
+        order = slots(got["written"], size or 1).tolist()
+        got["records"] = unpack(np.array([[await self.window(RECORD_SPACE, slot, lane)
+                                           for lane in (0, 1)] for slot in order]).reshape(-1, 2))
         return got
+
+
+def journal_records(design: dict) -> int:
+    """Records that a core's journal keeps; 0 for a core without one."""
+    return design["journal_records"] if "journal" in design["options"] else 0
 
 
 def words(logits) -> list[int]:
@@ -207,7 +218,7 @@ async def first_learner(bench: Bench, settings) -> Learner:
     await bench.configure(settings)
     await bench.registers.write("control", logits=1, learn=1)
     learner = Learner(bench.network, settings, bench.design["residual"],
-                      bench.design["coefficient_bits"])
+                      bench.design["coefficient_bits"], journal_records(bench.design))
     got = await bench.state(0)
     learner.state = replace(learner.state, weights=got["weights"], biases=got["biases"])
     if twins:

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from firmware_models.formats import Fixed
+from firmware_models.journal import Journal, slots, unpack
 from firmware_models.learner import Settings
 from firmware_models.options import needed
-from firmware_models.registers import ERROR_SPACE, JOURNAL_SPACE, settings_fields
+from firmware_models.registers import ERROR_SPACE, JOURNAL_SPACE, RECORD_SPACE, settings_fields
 from firmware_models.rules.node_probe import MAX_PROBES
 from firmware_models.sample_packets import (
     LEARN,
@@ -309,7 +310,39 @@ class Device:
         journal = self._window(JOURNAL_SPACE, 0, pairs, 2)
         state["seeds"] = journal[:, 0].view(np.uint32).astype(np.int64)
         state["deltas"] = journal[:, 1].astype(np.int64)
+        state["written"] = self.read("journal") if self.journal_records else 0
+        state["records"] = self._records(state["written"])
         return state
+
+    @property
+    def journal_records(self) -> int:
+        """Records that the core's journal keeps; 0 for a core without one."""
+        has = "journal" in self.manifest["options"]
+        return self.manifest["journal_records"] if has else 0
+
+    def journal(self) -> Journal:
+        """The journal of updates, as far as the core still keeps it.
+
+        Waits for the learning under way.
+
+        Raises
+        ------
+        ValueError
+            For a core without one.
+        """
+        self._must_learn()
+        if not self.journal_records:
+            raise ValueError("this core keeps no journal; build it with option journal")
+        self._settle()
+        written = self.read("journal")
+        return Journal(network=self.manifest["digest"], residual=self.manifest["residual"],
+                       written=written, updates=self.read("updates"),
+                       lost=bool(self.read("status", "lost")), records=self._records(written))
+
+    def _records(self, written: int) -> np.ndarray:
+        """The last of `written` records, the oldest first."""
+        order = slots(written, self.journal_records or 1)
+        return unpack(self._window(RECORD_SPACE, 0, len(order), 2)[order])
 
     def _all(self, name: str) -> dict:
         """Every field of a register."""

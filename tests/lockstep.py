@@ -30,7 +30,8 @@ def lockstep(core, *parts: tuple[Settings, int], learn_share: float = 1.0,
     rng = np.random.default_rng(first.seed)
     x, y = samples(network, 500, seed=first.seed)
     with Device(manifest, seed=first.seed) as device:
-        learner = Learner(network, first, residual, device.manifest["coefficient_bits"])
+        learner = Learner(network, first, residual, device.manifest["coefficient_bits"],
+                          device.journal_records)
         step = 0
         for settings, updates in parts:
             learner.configure(settings)
@@ -55,5 +56,5 @@ def lockstep(core, *parts: tuple[Settings, int], learn_share: float = 1.0,
                 assert difference == "", \
                     f"step {step}, update {learner.state.updates}: {difference}"
                 step += count
-        assert device.read("status") == 0
+        assert device.read("status", "torn") == 0
     return learner

@@ -15,11 +15,11 @@ NETWORK = small_network((6, 5, 4, 3), (1, 2))
 WORDS = 3                               # of the bench's weight memories, biases included
 
 
-def controller():
+def controller(options=("rank",)):
     """A controller of two trainable layers in a clock domain whose reset the bench drives."""
     m = Module()
     m.domains.sync = domain = ClockDomain()
-    m.submodules.dut = dut = LearnController(NETWORK, max_pairs=4)
+    m.submodules.dut = dut = LearnController(NETWORK, max_pairs=4, options=options)
     return m, dut, domain
 
 
@@ -132,6 +132,40 @@ def test_schedule(layers, pairs, batch, rank, stall):
     assert world.releases == count
     assert world.updates == updates
     assert final == {"next_seed": seed, "batch_index": 0, "selected": layers}
+
+
+@pytest.mark.parametrize("fitness", es.FITNESSES)
+@pytest.mark.parametrize("pairs, batch", [(1, 1), (3, 2), (4, 1)])
+def test_records(pairs, batch, fitness):
+    """Option "journal": every pair of an update once, with its seed, before the sweeps."""
+    m, dut, _ = controller(("rank", "journal"))
+    world, records, count = World(dut, "some"), [], 6
+
+    async def watch(ctx):
+        while True:
+            _, _, record, *values = await ctx.tick().sample(
+                dut.record, dut.sweep_seed, dut.record_coefficient, dut.record_last, dut.selected)
+            if record:
+                records.append(tuple(values))
+
+    async def bench(ctx):
+        configure(ctx, dut, pairs=pairs, batch=batch, fitness=es.FITNESSES.index(fitness))
+        await restart(ctx, dut)
+        ctx.set(dut.head_learn, 0b01)
+        for n in range(count):
+            await wait(ctx, n)
+            ctx.set(dut.head_valid, 0b01)
+            await until(ctx, dut.release)
+            ctx.set(dut.head_valid, 0)
+            await ctx.tick()
+
+    simulate(m, bench, world.run, watch, deadline=count * 100 * (pairs + 2))
+    # The bench before says what is replayed: the first layer's first word has every pair once.
+    replayed = [one[1:] for one in world.replayed if one[0] == 1]
+    updates = [replayed[k:k + pairs] for k in range(0, len(replayed), WORDS * pairs)]
+    assert len(updates) == count // batch
+    assert records == [(seed, c, pair == pairs - 1, 0b11) for update in updates
+                       for pair, seed, c in update]
 
 
 def test_hold_and_learn_bit():

@@ -41,7 +41,9 @@ def test_inference_core(tmp_path, cocotb_run, input_width):
 ], ids=["es-both", "es-last", "np-both", "np-hidden"])
 def test_learning_core(tmp_path, cocotb_run, trainable, settings):
     network = small_network(trainable)
-    manifest = build(network, tmp_path, rules=(settings.rule,), max_pairs=4)
+    options = ("rank", "journal") if settings.rule == "es" else ()
+    manifest = build(network, tmp_path, rules=(settings.rule,), max_pairs=4, options=options,
+                     journal_records=16)
     assert run_bench(manifest, "sim.core", data={"network": network, "settings": settings},
                      **cocotb_run) == 9
 

@@ -12,7 +12,7 @@ OKAY, SLVERR = 0, 2
 DEADLINE = 20_000                       # cycles
 BOTH = (True, ("es", "np"))             # with the registers of both rules
 CORES = [(False, ("np",)), (True, ("np",)), (True, ("es",)), BOTH,
-         (True, ("es",), ("shaping", "vote"))]
+         (True, ("es",), ("shaping", "vote", "journal"))]
 
 
 def simulate(dut, bench, *background):
