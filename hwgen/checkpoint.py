@@ -79,13 +79,18 @@ def save(spec: NetworkSpec, folder: Path = FOLDER) -> Path:
     structure["sha256"] = _digest(structure, arrays)
     path = Path(folder) / f"{spec.name}.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
+    write_arrays(path, {"structure": np.array(json.dumps(structure)), **arrays})
+    return path
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """An .npz file; the same arrays give the same bytes."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
-        for key, array in {"structure": np.array(json.dumps(structure)), **arrays}.items():
+        for key, array in arrays.items():
             buffer = io.BytesIO()
             np.lib.format.write_array(buffer, array, allow_pickle=False)
             # numpy's own savez would stamp the time of writing on every member.
             file.writestr(zipfile.ZipInfo(f"{key}.npy"), buffer.getvalue(), zipfile.ZIP_DEFLATED)
-    return path
 
 
 def _digest(structure: dict, arrays: dict[str, np.ndarray]) -> str:

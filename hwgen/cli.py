@@ -1,4 +1,4 @@
-"""Command line: hwgen demo | build | simulate | report | recover."""
+"""Command line: hwgen demo | build | simulate | report | recover | replay | sweep."""
 import argparse
 import os
 import sys
@@ -14,7 +14,7 @@ from firmware_models.rules.es import FITNESSES
 from sim.errors import SimulationError
 from sim.verilate import lint
 
-from . import example, flow, recover, sweep
+from . import example, flow, recover, replay, sweep
 from .build import build
 from .errors import HwgenError
 
@@ -26,6 +26,8 @@ EPILOG = """examples:
   hwgen build --example mnist --train fc2 fc3 -o build/two
   hwgen recover --example mnist --rule np --layers fc1 fc3 --probes 16
   hwgen recover --example digits --rule qzo --train fc3 --pairs 1 --seeds 1 2 3
+  hwgen recover --rule es --options journal --save-journal
+  hwgen replay --manifest build/digits/manifest.json --journal build/digits/journal.json
   hwgen sweep --example mnist --grid lr_shift=8,9,10 probes=4,8,16 --samples 4000
   hwgen report --example mnist                what learning adds to inference
 """
@@ -52,12 +54,12 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"hwgen {version('hwgen')}")
     commands = top.add_subparsers(required=True, metavar="command")
 
-    def command(run, text, *parts):
+    def command(run, text, *parts, common=_common):
         sub = commands.add_parser(
             run.__name__.rstrip('_'), help=text, description=text[0].upper() + text[1:] + ".",
             formatter_class=argparse.ArgumentDefaultsHelpFormatter)
         sub.set_defaults(run=run)
-        for part in (_common, *parts):
+        for part in (common, *parts):
             part(sub)
         return sub
 
@@ -70,7 +72,10 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--seed", type=int, default=1, help="of data, idle and stall cycles")
     sub.add_argument("--waves", action="store_true", help="record every signal (VCD)")
     command(report, "resources by block, and what learning adds to inference", _core)
-    command(recover_, "disturb the input and let the Verilated core learn", _core, _learning)
+    sub = command(recover_, "disturb the input and let the Verilated core learn", _core, _learning)
+    sub.add_argument("--save-journal", action="store_true",
+                     help="write the first seed's journal of updates to journal.json")
+    command(replay_, "rebuild weights from the start weights and a journal alone", common=_replay)
     command(sweep_, "a grid of settings of rule np on the compiled golden model", _grid)
     return top
 
@@ -100,6 +105,8 @@ def _core(sub) -> None:
                        help="residual bits below each trainable weight, 0 to 8")
     group.add_argument("--max-pairs", type=int, default=16, metavar="N",
                        help="largest population the core can hold, 1 to 64")
+    group.add_argument("--journal-records", type=int, default=256, metavar="N",
+                       help="records that the journal keeps, a power of two, 16 to 4096")
 
 
 def _learning(sub) -> None:
@@ -159,6 +166,17 @@ def _grid(sub) -> None:
     sub.add_argument("--jobs", type=int, metavar="N", help="runs at a time; one a core by default")
 
 
+def _replay(sub) -> None:
+    sub.add_argument("--example", metavar="NAME", default=argparse.SUPPRESS,
+                     help="network whose weights to start from; the manifest's by default")
+    sub.add_argument("--manifest", metavar="FILE", type=Path, required=True,
+                     help="manifest.json of the core")
+    sub.add_argument("--journal", metavar="FILE", type=Path, required=True,
+                     help="journal.json read from it")
+    sub.add_argument("-o", "--output", metavar="FILE", type=Path, default=Path("weights.npz"),
+                     help="where the weights go")
+
+
 def _per_example(key: str) -> str:
     values = {name: experiment[key] for name, experiment in example.EXPERIMENTS.items()}
     return " (" + ", ".join(f"{name}: {value}" for name, value in values.items()) + ")"
@@ -179,7 +197,8 @@ def _options(args) -> dict:
     """Options of the core."""
     rules = args.rules or [getattr(args, "rule", "np")]
     return {"residual": args.residual, **recover.core_for(rules, args.options),
-            "multipliers": args.multipliers, "max_pairs": args.max_pairs}
+            "multipliers": args.multipliers, "max_pairs": args.max_pairs,
+            "journal_records": args.journal_records}
 
 
 def _prepare(args):
@@ -220,6 +239,13 @@ def recover_(args) -> None:
     summary = _recover(args, network, manifest, folder)
     console.print(_table(summary))
     _insist(summary)
+
+
+def replay_(args) -> None:
+    with console.status("replaying the journal"):
+        updates = replay.run(args.manifest, args.journal, args.output,
+                             getattr(args, "example", None))
+    console.print(f"{args.output}: weights after {updates:,} updates")
 
 
 def sweep_(args) -> None:
@@ -297,7 +323,10 @@ def _recover(args, network, manifest, folder) -> dict:
                          f"{recover.POINTS} or more")
     recovery = recover.Recovery(example=args.example, rule=args.rule, disturbance=disturb,
                                 settings=settings, samples=samples, seeds=tuple(seeds))
-    runs = flow.run_seeds(recovery, network, manifest, args.residual, console)
+    journal = folder / "journal.json" if getattr(args, "save_journal", False) else None
+    if journal and "journal" not in _options(args)["options"]:
+        raise HwgenError("--save-journal needs --options journal")
+    runs = flow.run_seeds(recovery, network, manifest, args.residual, console, journal)
     summary = recover.summarize(recovery, network, runs, args.residual)
     if (folder / "recover.json").exists():
         console.print(f"replacing {os.path.join(folder, 'recover.json')} of an earlier run")

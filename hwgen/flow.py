@@ -50,9 +50,10 @@ def check_against_cpp(network: Network, graph, name: str) -> int:
 
 
 def run_seeds(recovery: recover.Recovery, network: Network, manifest: Path, residual: int,
-              console) -> list[dict]:
+              console, journal: Path | None = None) -> list[dict]:
     """All seeds of a recovery on all cores of the machine, with one progress bar.
 
+    The journal of the first one goes to `journal`.
     In threads: simulation and compiled golden model leave Python's lock alone.
     """
     verilate(manifest)                      # once, not once per thread
@@ -65,7 +66,8 @@ def run_seeds(recovery: recover.Recovery, network: Network, manifest: Path, resi
             def show(samples):
                 done[seed] = samples
                 bar.update(task, completed=sum(done.values()))
-            return recover.run(recovery, network, manifest, seed, residual, show)
+            return recover.run(recovery, network, manifest, seed, residual, show,
+                               journal if seed == recovery.seeds[0] else None)
 
         return joblib.Parallel(n_jobs=min(len(recovery.seeds), os.cpu_count()),
                                prefer="threads")(map(joblib.delayed(run), recovery.seeds))

@@ -86,10 +86,11 @@ def accuracy(network: Network, x, y) -> float:
 
 
 def run(recovery: Recovery, network: Network, manifest: Path, seed: int, residual: int = 4,
-        progress=None) -> dict:
+        progress=None, journal: Path | None = None) -> dict:
     """One seed of the experiment, in the Verilated core and in the golden model.
 
-    `progress(samples)` is called with the number of samples learned from so far.
+    `progress(samples)` is called with the number of samples learned from so far. Of a core with
+    option "journal", the journal is read out at every point of the curve and written to `journal`.
 
     Returns
     -------
@@ -109,8 +110,9 @@ def run(recovery: Recovery, network: Network, manifest: Path, seed: int, residua
         bits = device.manifest["coefficient_bits"]
         # The compiled twin of the golden model, where there is one; tests show that they are equal.
         learner = FastLearner(network, settings, residual) if settings.rule == "np" and bits == 1 \
-            else Learner(network, settings, residual, bits)
+            else Learner(network, settings, residual, bits, device.journal_records)
         device.configure(settings)
+        records = device.journal() if journal else None
         ends = np.linspace(0, len(x), POINTS + 1).astype(int)
         for start, end in zip(ends, ends[1:], strict=False):
             if settings.rule == "np":
@@ -127,6 +129,7 @@ def run(recovery: Recovery, network: Network, manifest: Path, seed: int, residua
             cycles_exact &= device.clock_cycles == expected.clock_cycles
             bit_exact &= (got == want).all() and not compare(learner.state, device.state())
             curve.append((int(end), accuracy(learner.deployed_network(), x_test, dataset.y_test)))
+            records = records.extended(device.journal()) if journal else None
             if progress:
                 progress(int(end))
         passes = device.read("passes")
@@ -134,6 +137,8 @@ def run(recovery: Recovery, network: Network, manifest: Path, seed: int, residua
         sample = x_test[:1000]
         bit_exact &= device.predict(sample).tolist() == learner.predict(sample).tolist()
         inference = _interval(device.in_cycles)
+    if journal:
+        journal.write_text(records.to_json())
     return {"seed": seed, "before": curve[0][1], "after": curve[-1][1], "samples": len(x),
             "passes": passes, "cycles": int(cycles), "seconds": cycles / CLOCK_MHZ / 1e6,
             "simulated_hz": round(cycles / simulating),

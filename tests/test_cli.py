@@ -1,9 +1,13 @@
 """The command line: files it leaves, one line and status 2 for what is wrong."""
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from hwgen import recover
+from firmware_models import journal
+from firmware_models.learner import Learner
+from hwgen import data, example, recover
 from hwgen.cli import main
 from hwgen.recover import settings_for
 
@@ -40,6 +44,9 @@ def test_recover(tmp_path, capsys):
     ("build --reuse fc1=5", "reuse factor 5 does not divide its 64 inputs"),
     ("build --residual 9", "residual must be 0 to 8 bits, not 9"),
     ("build --max-pairs 0", "max_pairs must be 1 to 64, not 0"),
+    ("build --journal-records 100", "journal_records must be a power of two, 16 to 4096, not 100"),
+    ("build --options journal", "option journal needs rule es"),
+    ("recover --rule es --save-journal", "--save-journal needs --options journal"),
     ("recover --rule magic", "unknown rule 'magic'; there are np, es, qzo, delta"),
     ("recover --rule qzo --fitness rank", "rule qzo has fitness sign"),
     ("recover --rule qzo --vote 2", "rule qzo has vote 0; for 2 use rule es"),
@@ -76,12 +83,91 @@ def test_does_not_overwrite_what_it_did_not_write(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("words", ["--help", "demo --help", "build --help", "simulate --help",
-                                   "report --help", "recover --help"])
+                                   "report --help", "recover --help", "replay --help"])
 def test_help(words, capsys):
     with pytest.raises(SystemExit) as end:
         main(words.split())
     assert end.value.code == 0
     assert "usage: hwgen" in capsys.readouterr().out
+
+
+def refused(capsys, *words: str) -> str:
+    """The line that a command ends with."""
+    assert main([*words]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "Traceback" not in error
+    return error
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    """Folder of a recovery that saved its journal, of more records than the core keeps."""
+    folder = tmp_path_factory.mktemp("learned")
+    assert main(["recover", "-o", str(folder), "--rule", "es", "--train", "fc2", "fc3", "--layers",
+                 "fc3", "--samples", "200", "--seeds", "2", "1", "--pairs", "3", "--batch", "2",
+                 "--options", "journal", "--journal-records", "16", "--save-journal"]) == 0
+    return folder
+
+
+def test_replay(learned, tmp_path, monkeypatch, capsys):
+    """What is rebuilt from the journal is what the golden model of the run ended with."""
+    settings = settings_for("es", (2,), pairs=3, batch=2)
+    network, _ = example.prepare("digits", tmp_path, ["fc2", "fc3"])
+    twin = Learner(network, replace(settings, seed=0x9E3779B9 * 2 % 0xFFFFFFFF + 1))
+    twin.learn(*recover.stream(data.load("digits"), "rotate:30", 200, 2))
+    words = ["replay", "--manifest", str(learned / "manifest.json"), "--journal",
+             str(learned / "journal.json"), "-o"]
+    for name in ("a", "b"):
+        assert main([*words, str(tmp_path / name / "weights.npz")]) == 0
+    assert "weights after 100 updates" in " ".join(capsys.readouterr().out.split())
+    path = tmp_path / "a" / "weights.npz"
+    assert path.read_bytes() == (tmp_path / "b" / "weights.npz").read_bytes()
+    assert json.loads((learned / "journal.json").read_text())["written"] == 300
+    deployed = twin.deployed_network()
+    with np.load(path) as got:
+        assert len(got.files) == 8
+        for index, layer in ((1, "fc2"), (2, "fc3")):
+            dense = deployed.stages[index].dense
+            assert (got[f"{layer}.weight_master"] == twin.state.weights[index]).all()
+            assert (got[f"{layer}.bias_master"] == twin.state.biases[index]).all()
+            assert (got[f"{layer}.weight"] == dense.weight_codes).all()
+            assert (got[f"{layer}.bias"] == dense.bias_codes).all()
+            assert (dense.weight_codes == network.stages[index].dense.weight_codes).all() \
+                == (layer == "fc2")
+
+
+def test_replay_refuses(learned, tmp_path, capsys):
+    """One line for each journal or manifest that the weights do not follow from."""
+    files = {name: learned / f"{name}.json" for name in ("manifest", "journal")}
+
+    def line(*more, **changed):
+        for name, text in changed.items():
+            (tmp_path / f"{name}.json").write_text(text)
+        paths = {name: tmp_path / f"{name}.json" if name in changed else files[name]
+                 for name in files}
+        return refused(capsys, "replay", "--manifest", str(paths["manifest"]), "--journal",
+                       str(paths["journal"]), "-o", str(tmp_path / "weights.npz"), *more)
+
+    text = files["journal"].read_text()
+    whole = journal.from_json(text)
+    manifest = json.loads(files["manifest"].read_text())
+    assert "and the journal has 200; read it more often" in line(
+        journal=replace(whole, records=whole.records[100:]).to_json())
+    assert "for another network; name the one with digest 0000" in line(
+        journal=replace(whole, network="0" * 64).to_json())
+    assert "with 3 residual bits, not 4" in line(journal=replace(whole, residual=3).to_json())
+    assert "residual bits, not 5" in line(manifest=json.dumps(manifest | {"residual": 5}))
+    assert "is of another network than digits" in line(
+        manifest=json.dumps(manifest | {"digest": "1" * 64}))
+    assert "is of another network than ecg" in line("--example", "ecg")
+    assert "unknown example 'nope'" in line("--example", "nope")
+    assert "not a journal, or corrupt" in line(journal=text[:-9])
+    assert "checksum does not match" in line(journal=text.replace('"written": 300',
+                                                                  '"written": 200'))
+    assert "is not a manifest" in line(manifest="{}")
+    files["journal"] = tmp_path / "missing.json"
+    assert "hwgen recover --save-journal writes one" in line()
+    assert not (tmp_path / "weights.npz").exists()
 
 
 def test_node_probes(tmp_path):

@@ -1,0 +1,79 @@
+"""Weights rebuilt far from the core that learned them, from its start weights and its journal."""
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from firmware_models import journal
+from firmware_models.weight_memory import deployed
+
+from . import example
+from .checkpoint import write_arrays
+from .errors import HwgenError
+
+
+def run(manifest: Path, records: Path, output: Path, name: str | None = None) -> int:
+    """Write the weights that a journal leads to; return how many updates it holds.
+
+    Parameters
+    ----------
+    manifest : Path
+        ``manifest.json`` of the core.
+    records : Path
+        ``journal.json`` that was read from it.
+    output : Path
+        An .npz file: per trainable layer ``<layer>.weight`` and ``<layer>.bias``, the codes that
+        its multipliers see, and ``<layer>.weight_master`` and ``<layer>.bias_master``, with their
+        residual bits.
+    name : str, optional
+        Example whose weights the core started from; the one in the manifest by default.
+
+    Raises
+    ------
+    HwgenError
+        For a file that is missing or corrupt, and a journal that does not lead from the network's
+        weights to those of the core.
+    """
+    text = _read(manifest, "name the manifest.json of the core")
+    try:
+        core = json.loads(text)
+        digest, residual = core["digest"], core["residual"]
+        name = name or core["network"]["name"]
+        train = [stage["name"] for stage in core["stages"] if stage["trainable"]]
+        reuse = {stage["name"]: stage["reuse_factor"] for stage in core["stages"]}
+    except (ValueError, TypeError, KeyError) as error:
+        raise HwgenError(f"{manifest} is not a manifest ({error!r}); build the core again") \
+            from None
+    text = _read(records, "hwgen recover --save-journal writes one")
+    try:
+        found = journal.from_json(text)
+    except ValueError as error:
+        raise HwgenError(f"{records}: {error}") from None
+    with TemporaryDirectory() as folder:
+        network, _ = example.prepare(name, Path(folder), train, reuse)
+    if network.digest() != digest:
+        raise HwgenError(f"{manifest} is of another network than {name} as it is here; name its "
+                         "own in --example, or restore the checkpoint it was built from")
+    try:
+        journal.check(found, network, residual)
+    except ValueError as error:
+        raise HwgenError(f"{records}: {error}") from None
+    weights, biases = journal.replay(network, residual, found.records)
+    arrays = {}
+    for index in network.trainable:
+        layer = network.stages[index].dense.name
+        for what, masters in (("weight", weights[index]), ("bias", biases[index])):
+            arrays[f"{layer}.{what}"] = deployed(masters, residual)
+            arrays[f"{layer}.{what}_master"] = masters
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_arrays(output, arrays)
+    except OSError as error:
+        raise HwgenError(f"cannot write {output} ({error}); name another file") from None
+    return found.updates
+
+
+def _read(path: Path, remedy: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise HwgenError(f"cannot read {path} ({error}); {remedy}") from None
