@@ -357,7 +357,8 @@ def _block_names(manifest):
         names[f"core.weights{index}.update.noise"] = f"noise {stage['name']}"
         names[f"core.weights{index}.update.directions"] = f"directions {stage['name']}"
         names[f"core.noise{index}"] = f"node noise {stage['name']}"
-    names |= {f"core.{unit}": unit for unit in ("readout", "loss", "controller", "progress")}
+    names |= {f"core.{unit}": unit
+              for unit in ("readout", "loss", "controller", "progress", "journal")}
     names["core.nodes"] = "node errors"
     names |= {"core.controller.fitness": "fitness", "core.registers": "registers"}
     return names | {manifest["top"]: "between blocks"}
