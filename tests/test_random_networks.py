@@ -1,13 +1,11 @@
-"""Random networks: hls4ml's C++, golden model and Verilog agree bit for bit; some of them learn."""
+"""Random networks: hls4ml's C++, golden model and Verilog agree bit for bit."""
 import shutil
 
 import numpy as np
 import pytest
 
-from firmware_models import dense, fused_update
+from firmware_models import dense
 from firmware_models.cycles import CycleModel
-from firmware_models.learner import Learner, Settings, compare
-from firmware_models.line_rate_cycles import schedule
 from hwgen.build import build
 from hwgen.frontend import from_layers, lower
 from hwgen.frontend.layer_list import model_graph
@@ -17,7 +15,6 @@ from tests.random_networks import random_codes, random_spec
 
 GROUPS, NIGHTLY_GROUPS, PER_GROUP = 4, 40, 5    # 20 and 200 networks; a group compiles together
 SAMPLES = 200
-LEARNING_EVERY = 4          # networks that also learn in Verilog
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 
@@ -48,64 +45,22 @@ def agree(group: int, folder) -> None:
     xs = [random_codes(rng, spec.input, (SAMPLES, spec.dense[0].n_in))
           for rng, spec in zip(rngs, specs, strict=True)]
     emulated = emulate(specs, xs, folder / "joint")
-    for seed, rng, spec, x, expected in zip(seeds, rngs, specs, xs, emulated, strict=True):
+    for seed, spec, x, expected in zip(seeds, specs, xs, emulated, strict=True):
         network = lower(from_layers(spec, folder / f"hls{seed}"))
         got = dense.trace(network, x)
         assert list(got) == list(expected)
         for name in got:
             np.testing.assert_array_equal(got[name], expected[name],
                                           f"seed {seed}: {name} of {spec}")
-        in_verilog(seed, rng, network, x, dense.forward(network, x), folder / f"core{seed}")
+        in_verilog(seed, network, x, dense.forward(network, x), folder / f"core{seed}")
 
 
-def in_verilog(seed: int, rng, network, x, logits, folder) -> None:
-    if seed % LEARNING_EVERY == 0:
-        learn(rng, network, x, logits, folder)
-        return
+def in_verilog(seed: int, network, x, logits, folder) -> None:
     with Device(build(network, folder, learning=False)) as device:
         np.testing.assert_array_equal(device.logits(x), logits, f"seed {seed}")
         schedule = CycleModel(network, learning=False).run(SAMPLES, logits=True)
         assert device.clock_cycles == schedule.clock_cycles
         np.testing.assert_array_equal(device.logits(x, idle=0.4, stall=0.4), logits)
-
-
-def learn(rng, network, x, logits, folder) -> None:
-    """All layers trainable, any residual bits, any settings: lockstep with the golden model."""
-    network = network.with_trainable([stage.dense.name for stage in network.stages])
-    residual, max_pairs = int(rng.integers(0, 9)), int(rng.integers(1, 9))
-    chosen = [i for i in network.trainable if rng.integers(2)] or [network.trainable[-1]]
-    try:
-        for stage in network.stages:
-            fused_update.check(stage, residual)
-        rule = str(rng.choice(["np", "es"]))
-    except ValueError:          # formats too narrow for node probes
-        rule = "es"
-    settings = Settings(
-        rule=rule, probes=int(rng.integers(0, 9)), head_shift=int(rng.integers(0, 10)),
-        layers=tuple(chosen), pairs=int(rng.integers(1, max_pairs + 1)),
-        batch=int(rng.integers(1, 3)), fitness=str(rng.choice(["sign", "rank"])),
-        sigma_log2=int(rng.integers(0, 8)), lr_shift=int(rng.integers(0, 16)),
-        lr_decay=int(rng.integers(0, 4)), seed=int(rng.integers(1, 2**32)))
-    learner = Learner(network, settings, residual)
-    y = rng.integers(0, network.n_classes, len(x))
-    manifest = build(network, folder, residual=residual, rules=(rule,), max_pairs=max_pairs)
-    with Device(manifest) as device:
-        np.testing.assert_array_equal(device.logits(x, idle=0.4, stall=0.4), logits)
-        # The logits above went through the loss unit, as unperturbed passes of class 0.
-        for row in x:
-            learner.step(row, 0, learn=False)
-        device.configure(settings)
-        for k in range(8):
-            device.partial_fit(x[k:k + 1], y[k:k + 1])
-            learner.step(x[k], int(y[k]))
-            assert not (difference := compare(learner.state, device.state())), (k, difference)
-        expected = schedule(network, 20, settings, learned=8) if rule == "np" else \
-            CycleModel(network).run(20, settings, batch_index=learner.state.batch_index)
-        device.partial_fit(x[8:28], y[8:28])
-        for k in range(8, 28):
-            learner.step(x[k], int(y[k]))
-        assert device.clock_cycles == expected.clock_cycles
-        assert not compare(learner.state, device.state())
 
 
 @pytest.mark.parametrize("group", range(GROUPS))
