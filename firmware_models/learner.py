@@ -3,7 +3,7 @@ from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
-from . import directions, fused_update, noise
+from . import directions, fused_update, noise, window_load
 from .dense import accumulate, activate, forward
 from .line_rate import LineRate
 from .loss import LOSS_WIDTH, cross_entropy, running_average
@@ -204,6 +204,38 @@ class Learner:
                 fused_update.check(self.network.stages[index], self.residual,
                                    self.coefficient_bits)
         return settings
+
+    def load(self, weights: dict, biases: dict) -> None:
+        """Other masters of trainable stages, by stage as :class:`State` has them; all else stays.
+
+        What rule "np" has not applied yet and a population of "es" go on from there.
+
+        Raises
+        ------
+        ValueError
+            For a stage that is not trainable, and for masters of another shape or width.
+        """
+        given = window_load.loaded(self.masters(), weights=weights, biases=biases)
+        self.state = replace(self.state, **{
+            kind: getattr(self.state, kind) | arrays for kind, arrays in given.items()})
+
+    def write_master(self, stage: int, value: int, output: int, input: int | None = None) -> None:
+        """One master: of the weight from `input` to `output`, or without `input` of the bias."""
+        kind, at = window_load.target(output, input)
+        of = window_load.of_stage(self.masters(), stage)[kind]
+        array = getattr(self.state, kind)[stage].copy()
+        array[at] = of.element(at, value)
+        self.load(**({"weights": {}, "biases": {}} | {kind: {stage: array}}))
+
+    def masters(self) -> dict[int, dict[str, window_load.Masters]]:
+        """What the host may write, by trainable stage."""
+        found = {}
+        for index in self.network.trainable:
+            stage, dense = self.network.stages[index], self.network.stages[index].dense
+            found[index] = window_load.masters(
+                dense.name, dense.n_out, dense.n_in, dense.reuse_factor, stage.drain_words,
+                dense.weight.width + self.residual, dense.bias.width + self.residual)
+        return found
 
     def deployed_network(self) -> Network:
         """The network as its multipliers see it now."""

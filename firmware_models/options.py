@@ -32,6 +32,7 @@ OPTIONS = {
     "kernel": Option(("es",), "smaller steps in rows of smaller weights", lambda s: s.kernel),
     "journal": Option(("es",), "the last updates' seeds and coefficients, to rebuild weights from",
                       lambda s: False),
+    "load": Option(("np", "es"), "the host writes weights", lambda s: False),
 }
 
 

@@ -31,8 +31,9 @@ class Register:
     name : str
     offset : int
         Byte address, a multiple of 4.
-    access : {"rw", "ro", "w1c"}
-        Read and write; read only; read, and cleared by writing ones.
+    access : {"rw", "ro", "w1c", "port"}
+        Read and write; read only; read, and cleared by writing ones; read and write what lies
+        behind it, each answered when that is done.
     fields : tuple of Field
     learning : bool
         Present only in cores that learn.
@@ -50,6 +51,7 @@ def _value(name, offset, width, doc, access="ro", reset=0, learning=True, **more
 
 ID = 0x48574731                     # "HWG1"
 JOURNAL_SPACE, ERROR_SPACE, RECORD_SPACE = 15, 14, 13
+PORTS = {"window_data": "load"}         # registers that an option of the core makes writable
 NP, ES = ("np",), ("es",)
 
 REGISTERS = (
@@ -114,7 +116,8 @@ REGISTERS = (
               "(es with journal)"),
     )),
     _value("window_data", 0x54, 32, "what `window` points at, sign-extended; reading waits for the "
-           "running pass"),
+           "running pass. With option load, writing stores the low bits there: masters only, "
+           "elsewhere SLVERR"),
     _value("probes", 0x58, 6, "probes per hidden layer and sample, 0 to 32", "rw", 8, rules=NP),
     _value("skip", 0x5C, 14, "samples of less loss, in 1/256 bit, change no weights", "rw",
            rules=NP),
@@ -135,7 +138,8 @@ def table(learning: bool, rules: tuple[str, ...] = NP,
     for register in REGISTERS:
         kept = tuple(f for f in register.fields if not register.learning or kept_by(f))
         if kept and (learning or not register.learning):
-            found.append(replace(register, fields=kept))
+            access = "port" if PORTS.get(register.name) in options else register.access
+            found.append(replace(register, fields=kept, access=access))
     return tuple(found)
 
 
@@ -173,7 +177,9 @@ def markdown() -> str:
     for reg in REGISTERS:
         for f in reg.fields:
             bits = f"{f.lsb + f.width - 1}:{f.lsb}" if f.width > 1 else str(f.lsb)
-            rows.append(f"| 0x{reg.offset:02X} | `{reg.name}` | {bits} | `{f.name}` | {reg.access} "
+            access = f"{reg.access}; rw with {PORTS[reg.name]}" if reg.name in PORTS \
+                else reg.access
+            rows.append(f"| 0x{reg.offset:02X} | `{reg.name}` | {bits} | `{f.name}` | {access} "
                         f"| {f.reset} | {_cores(reg, f)} | {f.doc} |")
     return "\n".join(rows) + "\n"
 
