@@ -21,6 +21,7 @@ from .shapes import assign_tag, engine_tag, field_of
 from .vector_buffer import VectorBuffer
 from .weight_memory import WeightMemory
 from .weight_rom import WeightRom
+from .window_load import WindowLoad
 
 __all__ = ["Core"]
 
@@ -240,7 +241,11 @@ class Core(wiring.Component):
         # With one rule alone, it is always the one selected.
         es_on, np_on = "es" in self.rules, "np" in self.rules
         by_nodes = registers.rule_np if es_on and np_on else Const(np_on)
-        readback = Readback(registers.window_request, Signal(), Signal(), registers.window_word,
+        request, load = registers.window_request, None
+        if "load" in self.options:
+            m.submodules.load = load = WindowLoad(network)
+            request = request | load.waits
+        readback = Readback(request, Signal(), Signal(), registers.window_word,
                              registers.window_lane)
         control = node = None
         if es_on:
@@ -285,6 +290,16 @@ class Core(wiring.Component):
             ]
             with m.If(registers.window_space == index):
                 m.d.comb += registers.window_data.eq(weights.window_data)
+        if load is not None:
+            m.d.comb += [
+                load.request.eq(registers.load_request), load.settled.eq(window_cycle == 3),
+                *[getattr(load, name).eq(getattr(registers, f"window_{name}"))
+                  for name in ("space", "word", "lane")],
+                registers.load_ready.eq(load.ready), registers.load_refused.eq(load.refused),
+            ]
+            for position, index in enumerate(network.trainable):
+                m.d.comb += [memories[index].load.eq(load.write[position]),
+                             memories[index].load_data.eq(registers.load_data)]
         if es_on:
             with m.If(registers.window_space == JOURNAL_SPACE):
                 m.d.comb += registers.window_data.eq(Mux(

@@ -52,6 +52,10 @@ class Registers(wiring.Component):
         Not raised by a write without strobes.
     <register>_<field>_clear : ``Out(1)``
         Of each w1c field: high for one cycle after a 1 was written to it.
+    load_request, load_ready, load_refused, load_data
+        With a `window_data` of access "port": a write of all its bytes holds the request, with its
+        word, until ``load_ready``, and gives SLVERR if ``load_refused``. A write of some of its
+        bytes gives SLVERR and requests nothing.
     window_request : ``Out(1)``, window_ready : ``In(1)``, window_data : ``In(32)``
         Learning cores: a read of `window_data` holds the request until `window_ready`, and
         returns what `window_data` is in that cycle.
@@ -74,6 +78,10 @@ class Registers(wiring.Component):
                     members[f"{member(register, field)}_clear"] = Out(1)
             if register.access == "rw":
                 members[f"{register.name}_write"] = Out(1)
+        self.loads = any(register.access == "port" for register in self.registers)
+        if self.loads:
+            members |= {"load_request": Out(1), "load_data": Out(32), "load_ready": In(1),
+                        "load_refused": In(1)}
         if learning:
             members |= {"window_request": Out(1), "window_ready": In(1)}
         super().__init__(members)
@@ -87,7 +95,9 @@ class Registers(wiring.Component):
     def _write(self, m):
         accept = Signal()
         m.d.comb += [self.axil_awready.eq(accept), self.axil_wready.eq(accept)]
-        m.d.sync += accept.eq(self.axil_awvalid & self.axil_wvalid & ~accept & ~self.axil_bvalid)
+        start = self.axil_awvalid & self.axil_wvalid & ~accept & ~self.axil_bvalid
+        refused = Signal()
+        m.d.sync += accept.eq(start & self._load(m, start, refused) if self.loads else start)
         with m.If(self.axil_bready):
             m.d.sync += self.axil_bvalid.eq(0)
         with m.If(accept):
@@ -106,12 +116,29 @@ class Registers(wiring.Component):
                 if register.access == "ro":
                     continue
                 with m.Case(register.offset >> 2):
+                    if register.access == "port":
+                        m.d.sync += self.axil_bresp.eq(Mux(refused, SLVERR, OKAY))
+                        continue
                     m.d.sync += self.axil_bresp.eq(OKAY)
                     if register.access == "rw":
                         m.d.sync += getattr(self, f"{register.name}_write").eq(
                             self.axil_wstrb.any())
                     for field in register.fields:
                         self._write_field(m, register, field)
+
+    def _load(self, m, start, refused):
+        """Ask for a write behind `window_data`; return whether the write on offer may be taken.
+
+        Address and data stay on offer until the core is done, so that nothing has to keep them.
+        """
+        offset = next(r.offset for r in self.registers if r.access == "port")
+        whole, here = self.axil_wstrb.all(), self.axil_awaddr[2:] == offset >> 2
+        m.d.comb += [
+            refused.eq(~whole | self.load_refused),
+            self.load_request.eq(start & here & whole),
+            self.load_data.eq(self.axil_wdata),
+        ]
+        return ~here | refused | self.load_ready
 
     def _write_field(self, m, register, field):
         """Bits of a field byte by byte, so that a strobe is a clock enable and costs no mux."""

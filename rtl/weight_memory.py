@@ -58,7 +58,7 @@ class WeightMemory(wiring.Component):
     first_generator, max_pairs : int
         Of "es".
     options : tuple of str
-        Of "es": "vote", and those of :class:`rtl.directions.Directions`.
+        Of "es": "vote", and those of :class:`rtl.directions.Directions`. Of both rules: "load".
 
     Members
     -------
@@ -70,6 +70,8 @@ class WeightMemory(wiring.Component):
         A lane of a weight word, of a bias word, was clipped or held back in this cycle.
     window_word, window_lane : ``In``; window_en : ``In(1)``; window_data : ``Out``
         Read-back of a master while nothing else runs, 1 cycle late; biases follow the weights.
+    load : ``In(1)``; load_data : ``In``
+        Option "load": the master that ``window_data`` shows becomes the low bits of this.
     selected : ``In(1)``; sigma : ``In(3)``
         "es": probes perturb this layer, by 2**sigma.
     sweep, sweep_done, accumulate, pair, seed, coefficient, last_pair
@@ -103,6 +105,8 @@ class WeightMemory(wiring.Component):
             "window_en": In(1), "window_word": In(16), "window_lane": In(12),
             "window_data": Out(signed(max(self.master.width, self.bias_master.width))),
         }
+        if "load" in options:
+            members |= {"load": In(1), "load_data": In(members["window_data"].shape)}
         if "es" in rules:
             tag = tag_layout(probes=True, seeds=True)
             members |= settings_members(options) | {
@@ -160,6 +164,8 @@ class WeightMemory(wiring.Component):
         if "es" in self.rules:
             served, bias_served = self._swept(m, served, bias_served, read, write, bias_read,
                                               bias_write)
+        if "load" in self.options:
+            self._load(m, codes, bias_codes, write, bias_write)
         m.d.sync += [
             *[self.data.word_select(lane, dense.weight.width).eq(code)
               for lane, code in enumerate(served)],
@@ -174,6 +180,24 @@ class WeightMemory(wiring.Component):
         m.d.comb += self.window_data.eq(
             Mux(self.window_word < words, selected(codes), selected(bias_codes)))
         return m
+
+    def _load(self, m, codes, bias_codes, write, bias_write):
+        """Write the word that the window reads back to where it was, with one lane replaced."""
+        words = self.stage.dense.reuse_factor
+
+        def replaced(masters):
+            lane = self.window_lane[:address(len(masters)).width]
+            return Cat(Mux(lane == k, self.load_data[:len(code)], code.as_unsigned())
+                       for k, code in enumerate(masters))
+
+        is_bias = self.window_word >= words
+        with m.If(self.load):
+            m.d.comb += [
+                write.addr.eq(self.window_word), write.data.eq(replaced(codes)),
+                write.en.eq(~is_bias),
+                bias_write.addr.eq(self.window_word - words),
+                bias_write.data.eq(replaced(bias_codes)), bias_write.en.eq(is_bias),
+            ]
 
     def _fused(self, m, codes, bias_codes, write, bias_write):
         """Masters after the update of this pass; they are written back a cycle later."""

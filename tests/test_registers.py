@@ -11,8 +11,9 @@ from rtl.registers import Registers, member
 OKAY, SLVERR = 0, 2
 DEADLINE = 20_000                       # cycles
 BOTH = (True, ("es", "np"))             # with the registers of both rules
+LOAD = (*BOTH, ("load",))
 CORES = [(False, ("np",)), (True, ("np",)), (True, ("es",)), BOTH,
-         (True, ("es",), ("shaping", "vote", "journal"))]
+         (True, ("es",), ("shaping", "vote", "journal")), LOAD]
 
 
 def simulate(dut, bench, *background):
@@ -253,6 +254,44 @@ def test_window(wait):
             assert await read(ctx, dut, 0x50) == (lane << 16, OKAY)
     simulate(dut, bench, memory)
     assert requests == [1, 1]
+
+
+@pytest.mark.parametrize("wait", [0, 1, 7])
+def test_load(wait):
+    """The request and its word are held until ready; parts of a word are refused, not asked for."""
+    dut = Registers(*LOAD)
+    taken = []
+
+    async def memory(ctx):
+        while True:
+            while not ctx.get(dut.load_request):
+                await ctx.tick()
+            for _ in range(wait):
+                assert ctx.get(dut.load_request) and not ctx.get(dut.axil_bvalid)
+                await ctx.tick()
+            taken.append((ctx.get(dut.load_data), ctx.get(dut.window_lane)))
+            ctx.set(dut.load_ready, 1)
+            await ctx.tick()
+            ctx.set(dut.load_ready, 0)
+            assert not ctx.get(dut.load_request)
+
+    async def bench(ctx):
+        for lane in (3, 4):
+            assert await write(ctx, dut, 0x50, lane << 16) == OKAY
+            assert await write(ctx, dut, 0x54, 0xFFFFFF00 + lane, stall=2) == OKAY
+            for strobe in (0, 0b0111, 0b1000):
+                assert await write(ctx, dut, 0x54, 0xDEAD, strobe) == SLVERR
+        assert taken == [(0xFFFFFF03, 3), (0xFFFFFF04, 4)]
+
+    async def refuse(ctx):
+        ctx.set(dut.load_refused, 1)
+        assert await write(ctx, dut, 0x54, 5) == SLVERR
+        ctx.set(dut.load_refused, 0)
+        assert await read(ctx, dut, 0x50) == (0, OKAY)
+
+    simulate(dut, bench, memory)
+    dut = Registers(*LOAD)
+    simulate(dut, refuse)
 
 
 def test_latency():
