@@ -210,6 +210,34 @@ async def changes(dut):
     await lockstep(bench, learner, 2)
 
 
+@cocotb.test(skip="load" not in design().get("options", ()), **DEADLINE)
+@cocotb.parametrize(pause=[0.0, 0.5])
+async def loads(dut, pause):
+    """Single masters written right behind the samples, whose learning goes on meanwhile."""
+    bench = await Bench(dut, pause, pause).start()
+    learner = await first_learner(bench, data()["settings"])
+    for _ in range(data().get("updates", 4)):
+        await lockstep(bench, learner, 1)
+        x, y = bench.draw(2)
+        expected = []
+        for row, label in zip(x, y, strict=True):
+            expected.append(words(learner.step(row, int(label))))
+            bench.send(bench.beats(row), label, True)
+        # The answer of the last one: what it learns from it is still under way.
+        got = [[int(word) for word in (await bench.sink.recv()).tdata] for _ in expected]
+        assert got == expected
+        for index, kinds in learner.masters().items():
+            for of in kinds.values():
+                at = tuple(int(bench.generator.integers(size)) for size in of.shape)
+                value = int(bench.generator.integers(-1 << of.width - 1, 1 << of.width - 1))
+                word, lane = (int(array[at]) for array in of.points())
+                await bench.registers.write("window", space=index, word=word, lane=lane)
+                await bench.registers.write("window_data", value=value & 0xFFFFFFFF)
+                learner.write_master(index, value, *at)
+        difference = compare(learner.state, await bench.state(len(learner.state.seeds)))
+        assert not difference, difference
+
+
 async def first_learner(bench: Bench, settings) -> Learner:
     """The golden twin of a core that is new, or was reset after earlier tests: memories stay.
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from firmware_models import window_load
 from firmware_models.formats import Fixed
 from firmware_models.journal import Journal, slots, unpack
 from firmware_models.learner import Settings
@@ -344,6 +345,46 @@ class Device:
         order = slots(written, self.journal_records or 1)
         return unpack(self._window(RECORD_SPACE, 0, len(order), 2)[order])
 
+    def load(self, weights: dict, biases: dict) -> None:
+        """Write masters of trainable stages, by stage as in :meth:`state`; all else stays.
+
+        The core needs option load. See :meth:`firmware_models.learner.Learner.load`.
+
+        Raises
+        ------
+        ValueError
+            For a core without the option, a stage that is not trainable, and for masters of
+            another shape or width; nothing is written then.
+        """
+        known = self._loadable()
+        given = window_load.loaded(known, weights=weights, biases=biases)
+        for kind, arrays in given.items():
+            for index, values in arrays.items():
+                self._poke(index, *known[index][kind].points(), values)
+
+    def write_master(self, stage: int, value: int, output: int, input: int | None = None) -> None:
+        """Write one master: the weight from `input` to `output`, or without `input` the bias."""
+        kind, at = window_load.target(output, input)
+        of = window_load.of_stage(self._loadable(), stage)[kind]
+        value = of.element(at, value)
+        word, lane = of.points()
+        self._poke(stage, word[at], lane[at], value)
+
+    def _loadable(self) -> dict:
+        """What :func:`firmware_models.window_load.masters` says of each trainable stage."""
+        self._must_learn()
+        self._must_have("load")
+        return {index: window_load.masters(
+                    s["name"], s["n_out"], s["n_in"], s["reuse_factor"], s["drain_words"],
+                    s["master_width"], s["bias_master_width"])
+                for index, s in enumerate(self.stages) if s["trainable"]}
+
+    def _poke(self, space: int, word, lane, values) -> None:
+        """Write masters through the window, after the learning under way."""
+        self._settle()
+        word, lane, values = (np.ravel(array) for array in (word, lane, values))
+        self.core.poke(*self._points(space, word, lane), values)
+
     def _all(self, name: str) -> dict:
         """Every field of a register."""
         return {f["name"]: self.read(name, f["name"]) for f in self._register(name)["fields"]}
@@ -367,11 +408,15 @@ class Device:
     def _window(self, space: int, first: int, words: int, lanes: int) -> np.ndarray:
         """Words [words, lanes] int32 of the window, from word `first` of `space` on."""
         word, lane = np.divmod(np.arange(words * lanes), max(lanes, 1))
-        values = {"word": first + word, "lane": lane, "space": np.full_like(word, space)}
-        points = sum(values[f["name"]] << f["lsb"] for f in self.registers["window"]["fields"])
-        data = self.core.window(self.registers["window"]["offset"],
-                                self.registers["window_data"]["offset"], points)
+        data = self.core.window(*self._points(space, first + word, lane))
         return data.view(np.int32).reshape(words, lanes)
+
+    def _points(self, space: int, word, lane) -> tuple[int, int, np.ndarray]:
+        """Offsets of `window` and `window_data`, and what to write to the first of them."""
+        values = {"word": word, "lane": lane, "space": np.full_like(word, space)}
+        points = sum(values[f["name"]] << f["lsb"] for f in self.registers["window"]["fields"])
+        return (self.registers["window"]["offset"], self.registers["window_data"]["offset"],
+                points)
 
     def _settle(self) -> None:
         """Wait until no sample is being learned from and every loss is counted."""
@@ -385,6 +430,10 @@ class Device:
             # a read takes 3 or more.
             for _ in range(2 * self.n_classes + 4):
                 self.read("busy")
+
+    def _must_have(self, option: str):
+        if option not in self.manifest["options"]:
+            raise ValueError(f"this core was built without option {option}")
 
     def _must_learn(self):
         if not self.learning:

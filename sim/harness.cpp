@@ -233,6 +233,17 @@ int32_t core_window(Core* core, uint32_t window, uint32_t window_data, const uin
     return 0;
 }
 
+// `n` words through the window: write each point to `window`, then its word to `window_data`.
+int32_t core_poke(Core* core, uint32_t window, uint32_t window_data, const uint32_t* points,
+                  const uint32_t* data, uint64_t n) {
+    for (uint64_t i = 0; i < n; ++i) {
+        int32_t response = core_write(core, window, points[i], 0xF);
+        if (!response) response = core_write(core, window_data, data[i], 0xF);
+        if (response) return response;
+    }
+    return 0;
+}
+
 // Begin a stream job. The arrays must live until the job is over.
 void core_stream(Core* core, const uint32_t* beats, const uint16_t* users, const uint8_t* lasts,
                  uint64_t n_beats, uint32_t* out_data, uint8_t* out_last, uint64_t capacity,

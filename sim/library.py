@@ -24,6 +24,7 @@ _FUNCTIONS = {
     "core_write": (_I32, [_POINTER, _U32, _U32, _U32]),
     "core_read": (_I32, [_POINTER, _U32, _POINTER]),
     "core_window": (_I32, [_POINTER, _U32, _U32, _POINTER, _POINTER, _U64]),
+    "core_poke": (_I32, [_POINTER, _U32, _U32, _POINTER, _POINTER, _U64]),
     "core_stream": (None, [_POINTER] * 4 + [_U64] + [_POINTER] * 2 + [_U64] + [_POINTER] * 2
                     + [_U32, _U32, _U64]),
     "core_run": (_I32, [_POINTER, _U64, _U64, _POINTER]),
@@ -90,6 +91,15 @@ class Core:
         if response:
             raise SimulationError(f"reading window_data: {RESPONSES[response]}")
         return data
+
+    def poke(self, window: int, window_data: int, points: np.ndarray, data: np.ndarray) -> None:
+        """Write the low 32 bits of `data` [n] to `window_data` at each of `points` [n]."""
+        points = np.ascontiguousarray(points, np.uint32)
+        data = np.ascontiguousarray(np.asarray(data, np.int64) & 0xFFFFFFFF, np.uint32)
+        response = self._lib.core_poke(self._pointer, window, window_data, points.ctypes.data,
+                                       data.ctypes.data, len(points))
+        if response:
+            raise SimulationError(f"writing window_data: {RESPONSES[response]}")
 
     def stream(self, beats, users, lasts, capacity: int, idle: float, stall: float, seed: int):
         """Begin to send beats: tdata, tuser and tlast, each [n]; for at most `capacity` back.

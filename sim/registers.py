@@ -34,6 +34,24 @@ async def window(dut, wait: int) -> None:
             await RisingEdge(dut.clk)
 
 
+async def load(dut, wait: int, loads: list) -> None:
+    """Take every write behind the window after up to `wait` cycles, or refuse it: odd words."""
+    dut.load_refused.value = 0
+    while True:
+        await RisingEdge(dut.clk)
+        if dut.load_request.value:
+            await ClockCycles(dut.clk, random.randint(1, wait))
+            word = int(dut.load_data.value)
+            loads.append(word)
+            answer = dut.load_refused if word & 1 else dut.load_ready
+            answer.value = 1
+            await RisingEdge(dut.clk)
+            dut.load_ready.value = 0
+            while not dut.axil_bvalid.value:
+                await RisingEdge(dut.clk)
+            dut.load_refused.value = 0
+
+
 @cocotb.test(timeout_time=2, timeout_unit="ms")
 @cocotb.parametrize(pause=[0.0, 0.3, 0.8])
 async def random_traffic(dut, pause):
@@ -55,6 +73,9 @@ async def random_traffic(dut, pause):
     words[0] = ID
     if learning:
         cocotb.start_soon(window(dut, 5))
+    loads, expected_loads = [], []
+    if any(register["access"] == "port" for register in registers.values()):
+        cocotb.start_soon(load(dut, 5, loads))
     for _ in range(OPERATIONS):
         offset = random.choice([*registers, *registers, random.randrange(0, 256, 4)])
         register = registers.get(offset)
@@ -65,6 +86,9 @@ async def random_traffic(dut, pause):
             data = value.to_bytes(4, "little")[first:first + count]
             answer = await bus.master.write(offset + first, data)
             refused = not register or register["access"] == "ro"
+            if register and register["access"] == "port":
+                refused = count < 4 or value & 1
+                expected_loads += [value] * (count == 4)
             assert answer.resp == (AxiResp.SLVERR if refused else AxiResp.OKAY), hex(offset)
             if register and register["access"] == "rw":
                 strobe = sum(0xFF << 8 * k for k in range(first, first + count)) & masks[offset]
@@ -75,6 +99,7 @@ async def random_traffic(dut, pause):
                 expected = words[offset - 4] + 1 & 0xFFFFFFFF
             got = await bus.read_word(offset)
             assert got == (expected, AxiResp.OKAY if register else AxiResp.SLVERR), hex(offset)
+    assert loads == expected_loads
     for offset, register in registers.items():
         if register["access"] == "rw":
             for field in register["fields"]:

@@ -10,13 +10,15 @@ from rtl.registers import Registers
 from sim.runner import run_bench
 
 
-@pytest.mark.parametrize("learning, rules", [
-    (False, ("np",)), (True, ("np",)), (True, ("es", "np"))])
-def test_random_traffic(tmp_path, cocotb_run, learning, rules):
+@pytest.mark.parametrize("learning, rules, options", [
+    (False, ("np",), ()), (True, ("np",), ()), (True, ("es", "np"), ()),
+    (True, ("es", "np"), ("load",))])
+def test_random_traffic(tmp_path, cocotb_run, learning, rules, options):
     (tmp_path / "registers.v").write_text(
-        verilog.convert(Registers(learning, rules), name="registers", emit_src=False))
+        verilog.convert(Registers(learning, rules, options), name="registers", emit_src=False))
     manifest = tmp_path / "registers.json"
     manifest.write_text(json.dumps({"top": "registers", "verilog": "registers.v",
                                     "learning": learning,
-                                    "registers": [asdict(r) for r in table(learning, rules)]}))
+                                    "registers": [asdict(r) for r in
+                                                  table(learning, rules, options)]}))
     assert run_bench(manifest, "sim.registers", **cocotb_run) == 3
