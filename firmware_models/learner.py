@@ -11,6 +11,7 @@ from .network import Network
 from .progress import DECAYS_MAX, decay
 from .rules import es
 from .rules.node_probe import MAX_PROBES
+from .snapshot import Snapshot
 from .weight_memory import commit, deployed, perturbed, to_master
 
 RULES = ("es", "np")                # position = value of the register field
@@ -180,6 +181,7 @@ class Learner:
             errors=np.zeros(sum(network.stages[i].dense.n_out for i in network.trainable), int))
         self.line_rate = LineRate(network, residual, coefficient_bits)
         self.line_rate.restart(settings.seed)
+        self.kept = Snapshot()
 
     def configure(self, settings: Settings) -> None:
         """New settings between two samples.
@@ -226,6 +228,20 @@ class Learner:
         array = getattr(self.state, kind)[stage].copy()
         array[at] = of.element(at, value)
         self.load(**({"weights": {}, "biases": {}} | {kind: {stage: array}}))
+
+    def snapshot(self) -> None:
+        """Keep the masters of all trainable stages aside."""
+        self.kept.take(self.state)
+
+    def restore(self, restart: bool = True) -> None:
+        """Masters as they were at :meth:`snapshot`; ValueError if none are kept.
+
+        With `restart`, noise, population, rate decay and node errors restart and updates not yet
+        applied are dropped, as by :meth:`configure`; without it, they go on.
+        """
+        self.state = self.kept.restored(self.state)
+        if restart:
+            self.configure(self.settings)
 
     def masters(self) -> dict[int, dict[str, window_load.Masters]]:
         """What the host may write, by trainable stage."""

@@ -33,6 +33,7 @@ OPTIONS = {
     "journal": Option(("es",), "the last updates' seeds and coefficients, to rebuild weights from",
                       lambda s: False),
     "load": Option(("np", "es"), "the host writes weights", lambda s: False),
+    "snapshot": Option(("np", "es"), "weights kept aside and restored", lambda s: False),
 }
 
 

@@ -89,12 +89,13 @@ REGISTERS = (
     _value("seed", 0x28, 32, "start of the noise, not 0; writing restarts it and the rate decay, "
            "and drops updates not yet applied", "rw", 1),
     Register("status", 0x2C, "w1c", (
-        Field("torn", 0, 1, "a reset cut an update in two: reload or relearn the weights"),
+        Field("torn", 0, 1, "a reset cut an update or a restore in two: reload or relearn the "
+              "weights"),
         Field("lost", 1, 1, "a reset, or 2**32 records, started `journal` over: it no longer leads "
               "from the start weights to these", rules=ES, options=("journal",)),
     )),
-    _value("busy", 0x30, 1, "a sample is being learned from; passes and losses of other samples "
-           "follow their answer by up to 4 * n_classes + 5 cycles"),
+    _value("busy", 0x30, 1, "a sample is being learned from, or weights are copied; passes and "
+           "losses of other samples follow their answer by up to 4 * n_classes + 5 cycles"),
     _value("passes", 0x34, 32, "passes evaluated, probes included"),
     _value("updates", 0x38, 32, "weight updates"),
     _value("saturations", 0x3C, 32, "memory words in which an update clipped a weight"),
@@ -125,6 +126,13 @@ REGISTERS = (
            "one weight step, others stay; 0: off", "rw", rules=ES, options=("vote",)),
     _value("journal", 0x6C, 32, "records written to the journal since reset; number k is in slot "
            "k modulo its size", rules=ES, options=("journal",)),
+    Register("snapshot", 0x70, "w1c", (
+        Field("take", 0, 1, "keep the weights of all trainable stages aside; 1 until it is done",
+              options=("snapshot",)),
+        Field("restore", 1, 1, "weights become those kept, if there are any; 1 until it is done",
+              options=("snapshot",)),
+        Field("valid", 3, 1, "weights are kept; writing 1 forgets them", options=("snapshot",)),
+    )),
 )
 
 
