@@ -9,15 +9,25 @@ from firmware_models.network import Network
 from firmware_models.options import checked
 from firmware_models.registers import JOURNAL_SPACE, RECORD_SPACE
 from firmware_models.sample_packets import BEAT_WIDTH, USER_WIDTH
+from firmware_models.snapshot import copy_words
 
 from .dense import DenseEngine
 from .loss import LossUnit
 from .progress import Progress
 from .readout import Readout
 from .registers import AXIL_MEMBERS, Registers
-from .rules import Readback, base_pass, evolution, keep_journal, node_probes, selected
+from .rules import (
+    Readback,
+    base_pass,
+    copy_weights,
+    evolution,
+    keep_journal,
+    node_probes,
+    selected,
+)
 from .sample_input import SampleInput
 from .shapes import assign_tag, engine_tag, field_of
+from .snapshot import Snapshot
 from .vector_buffer import VectorBuffer
 from .weight_memory import WeightMemory
 from .weight_rom import WeightRom
@@ -164,7 +174,7 @@ class Core(wiring.Component):
                 weights = WeightMemory(
                     stage, residual=self.residual, rules=self.rules, max_pairs=self.max_pairs,
                     bits=self.coefficient_bits, first_generator=first_generator[stage.index],
-                    options=self.options)
+                    options=self.options, copy_words=copy_words(network))
                 m.d.comb += [weights.en.eq(engine.w_en), weights.first.eq(engine.w_first)]
             else:
                 weights = WeightRom(stage)
@@ -241,10 +251,13 @@ class Core(wiring.Component):
         # With one rule alone, it is always the one selected.
         es_on, np_on = "es" in self.rules, "np" in self.rules
         by_nodes = registers.rule_np if es_on and np_on else Const(np_on)
-        request, load = registers.window_request, None
+        request, load, snapshot = registers.window_request, None, None
         if "load" in self.options:
             m.submodules.load = load = WindowLoad(network)
             request = request | load.waits
+        if "snapshot" in self.options:
+            m.submodules.snapshot = snapshot = Snapshot(network)
+            request = request | snapshot.waits
         readback = Readback(request, Signal(), Signal(), registers.window_word,
                              registers.window_lane)
         control = node = None
@@ -261,11 +274,13 @@ class Core(wiring.Component):
                 registers.window_data.eq(node.window_data),
             ]
         rules = [part for part in (control, node) if part is not None]
+        torn = [*rules, snapshot] if snapshot else rules
         m.d.comb += [
             progress.updated.eq(Cat(part.updated for part in rules).any()),
-            registers.busy.eq(Cat(part.busy for part in rules).any()),
-            registers.status_torn.eq(Cat(part.torn for part in rules).any()),
-            *[part.torn_clear.eq(registers.status_torn_clear) for part in rules],
+            registers.busy.eq(Cat(*(part.busy for part in rules),
+                                  *([snapshot.waits] if snapshot else ())).any()),
+            registers.status_torn.eq(Cat(part.torn for part in torn).any()),
+            *[part.torn_clear.eq(registers.status_torn_clear) for part in torn],
         ]
 
         # READ-BACK waits until no pass is under way. With node probes the first stage starts none;
@@ -280,7 +295,8 @@ class Core(wiring.Component):
             stop_first & idle.all() & empty & ~(node.hold if np_on else 0)
             | readback.blocked & Cat(engines[i].idle for i in network.trainable).all())
         window_cycle = Signal(2)
-        m.d.sync += window_cycle.eq(Mux(readback.quiet, window_cycle + (window_cycle != 3), 0))
+        readable = readback.quiet & ~snapshot.copying if snapshot else readback.quiet
+        m.d.sync += window_cycle.eq(Mux(readable, window_cycle + (window_cycle != 3), 0))
         m.d.comb += registers.window_ready.eq(window_cycle == 3)
         for index in network.trainable:
             weights = memories[index]
@@ -291,8 +307,10 @@ class Core(wiring.Component):
             with m.If(registers.window_space == index):
                 m.d.comb += registers.window_data.eq(weights.window_data)
         if load is not None:
+            settled = window_cycle == 3
             m.d.comb += [
-                load.request.eq(registers.load_request), load.settled.eq(window_cycle == 3),
+                load.request.eq(registers.load_request),
+                load.settled.eq(settled & ~snapshot.waits if snapshot else settled),
                 *[getattr(load, name).eq(getattr(registers, f"window_{name}"))
                   for name in ("space", "word", "lane")],
                 registers.load_ready.eq(load.ready), registers.load_refused.eq(load.refused),
@@ -300,6 +318,8 @@ class Core(wiring.Component):
             for position, index in enumerate(network.trainable):
                 m.d.comb += [memories[index].load.eq(load.write[position]),
                              memories[index].load_data.eq(registers.load_data)]
+        if snapshot is not None:
+            copy_weights(m, registers, snapshot, readback, [memories[i] for i in network.trainable])
         if es_on:
             with m.If(registers.window_space == JOURNAL_SPACE):
                 m.d.comb += registers.window_data.eq(Mux(
@@ -313,6 +333,8 @@ class Core(wiring.Component):
                 if es_on:
                     owned = control.owned[network.trainable.index(index)]
                     blocked.append(readback.blocked)
+                if snapshot is not None:    # whatever is written to the registers meanwhile
+                    blocked.append(snapshot.copying)
                 if np_on:       # the update of two learning samples before has to be known
                     blocked.append(base_pass(buffer.tag) & ~memories[index].ready)
             if np_on and index == 0:

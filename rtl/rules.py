@@ -13,7 +13,8 @@ from .node_noise import NodeNoise
 from .node_probe import NodeProbe
 from .shapes import assign_tag, field_of
 
-__all__ = ["Readback", "base_pass", "evolution", "keep_journal", "node_probes", "selected"]
+__all__ = ["Readback", "base_pass", "copy_weights", "evolution", "keep_journal", "node_probes",
+           "selected"]
 
 
 class Readback(NamedTuple):
@@ -33,6 +34,23 @@ def base_pass(tag):
 def selected(network, registers):
     """Register `layers`, one bit per trainable stage."""
     return Cat(registers.layers[i] for i in network.trainable)
+
+
+def copy_weights(m, registers, snapshot, readback, memories):
+    """Option "snapshot": one counter for the memories of all trainable stages."""
+    m.d.comb += [
+        snapshot.take.eq(registers.snapshot_take_clear),
+        snapshot.restore.eq(registers.snapshot_restore_clear),
+        snapshot.forget.eq(registers.snapshot_valid_clear),
+        snapshot.quiet.eq(readback.quiet),
+        registers.snapshot_take.eq(snapshot.taking),
+        registers.snapshot_restore.eq(snapshot.restoring),
+        registers.snapshot_valid.eq(snapshot.valid),
+    ]
+    for weights in memories:
+        m.d.comb += [weights.copy_addr.eq(snapshot.addr),
+                     weights.copy_take.eq(snapshot.copy_take),
+                     weights.copy_restore.eq(snapshot.copy_restore)]
 
 
 def evolution(m, core, registers, loss, progress, readback, by_nodes, buffers, engines, memories):

@@ -16,6 +16,7 @@ from .directions import row_shifts, row_sigma, settings_members
 from .fused_update import FusedUpdate
 from .noise import start_state
 from .requantize import saturate
+from .shadow_memory import ShadowMemory
 from .shapes import address, tag_layout
 from .update_sweep import UpdateSweep
 from .vote import Vote
@@ -58,7 +59,10 @@ class WeightMemory(wiring.Component):
     first_generator, max_pairs : int
         Of "es".
     options : tuple of str
-        Of "es": "vote", and those of :class:`rtl.directions.Directions`. Of both rules: "load".
+        Of "es": "vote", and those of :class:`rtl.directions.Directions`. Of both rules: "load",
+        "snapshot".
+    copy_words : int
+        Of option "snapshot": words of the longest memory that is copied.
 
     Members
     -------
@@ -72,6 +76,8 @@ class WeightMemory(wiring.Component):
         Read-back of a master while nothing else runs, 1 cycle late; biases follow the weights.
     load : ``In(1)``; load_data : ``In``
         Option "load": the master that ``window_data`` shows becomes the low bits of this.
+    copy_addr, copy_take, copy_restore : ``In``
+        Option "snapshot": copy this word, if there is one, aside or back; a cycle later it is.
     selected : ``In(1)``; sigma : ``In(3)``
         "es": probes perturb this layer, by 2**sigma.
     sweep, sweep_done, accumulate, pair, seed, coefficient, last_pair
@@ -89,8 +95,9 @@ class WeightMemory(wiring.Component):
 
     def __init__(self, stage: Stage, *, residual: int, rules: tuple[str, ...] = ("es",),
                  bits: int = 1, first_generator: int = 0, max_pairs: int = 1,
-                 options: tuple[str, ...] = ()):
+                 options: tuple[str, ...] = (), copy_words: int = 0):
         dense = stage.dense
+        self.copy_words = max(copy_words, dense.reuse_factor, stage.drain_words)
         self.stage, self.residual, self.rules, self.bits = stage, residual, rules, bits
         self.first_generator, self.max_pairs = first_generator, max_pairs
         self.options = options
@@ -107,6 +114,9 @@ class WeightMemory(wiring.Component):
         }
         if "load" in options:
             members |= {"load": In(1), "load_data": In(members["window_data"].shape)}
+        if "snapshot" in options:
+            members |= {"copy_addr": In(address(self.copy_words)), "copy_take": In(1),
+                        "copy_restore": In(1)}
         if "es" in rules:
             tag = tag_layout(probes=True, seeds=True)
             members |= settings_members(options) | {
@@ -166,6 +176,10 @@ class WeightMemory(wiring.Component):
                                               bias_write)
         if "load" in self.options:
             self._load(m, codes, bias_codes, write, bias_write)
+        if "snapshot" in self.options:
+            self._copy(m, "weights", words, lanes * master.width, read, write)
+            self._copy(m, "biases", drain_words, stage.drain_lanes * bias_master.width, bias_read,
+                       bias_write)
         m.d.sync += [
             *[self.data.word_select(lane, dense.weight.width).eq(code)
               for lane, code in enumerate(served)],
@@ -198,6 +212,20 @@ class WeightMemory(wiring.Component):
                 bias_write.addr.eq(self.window_word - words),
                 bias_write.data.eq(replaced(bias_codes)), bias_write.en.eq(is_bias),
             ]
+
+    def _copy(self, m, name, depth, width, read, write):
+        """A shadow of one of the memories; nothing else uses the memory while it is copied."""
+        shadow = ShadowMemory(depth, width, words=self.copy_words)
+        m.submodules[f"{name}_shadow"] = shadow
+        m.d.comb += [
+            shadow.addr.eq(self.copy_addr), shadow.take.eq(self.copy_take),
+            shadow.restore.eq(self.copy_restore), shadow.data.eq(read.data),
+        ]
+        with m.If(self.copy_take):
+            m.d.comb += read.addr.eq(self.copy_addr)
+        with m.If(shadow.w_en):
+            m.d.comb += [write.addr.eq(shadow.w_addr), write.data.eq(shadow.w_data),
+                         write.en.eq(1)]
 
     def _fused(self, m, codes, bias_codes, write, bias_write):
         """Masters after the update of this pass; they are written back a cycle later."""

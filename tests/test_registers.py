@@ -11,7 +11,7 @@ from rtl.registers import Registers, member
 OKAY, SLVERR = 0, 2
 DEADLINE = 20_000                       # cycles
 BOTH = (True, ("es", "np"))             # with the registers of both rules
-LOAD = (*BOTH, ("load",))
+LOAD = (*BOTH, ("load", "snapshot"))
 CORES = [(False, ("np",)), (True, ("np",)), (True, ("es",)), BOTH,
          (True, ("es",), ("shaping", "vote", "journal")), LOAD]
 
