@@ -238,6 +238,39 @@ async def loads(dut, pause):
         assert not difference, difference
 
 
+@cocotb.test(skip="snapshot" not in design().get("options", ()), **DEADLINE)
+@cocotb.parametrize(pause=[0.0, 0.5])
+async def snapshots(dut, pause):
+    """Taken in the middle of a stream, the weights kept are those between two of its samples."""
+    bench = await Bench(dut, pause, pause).start()
+    learner = await first_learner(bench, data()["settings"])
+    met = set()
+    for update in range(data().get("updates", 4)):
+        await lockstep(bench, learner, 1)
+        x, y = bench.draw(8)
+        expected, states = [], [learner.state]
+        for row, label in zip(x, y, strict=True):
+            expected.append(words(learner.step(row, int(label))))
+            states.append(learner.state)
+            bench.send(bench.beats(row), label, True)
+        got = [(await bench.sink.recv()).tdata for _ in range(1 + update % 6)]
+        await bench.registers.write("snapshot", take=1)
+        got += [(await bench.sink.recv()).tdata for _ in range(len(x) - len(got))]
+        assert [[int(word) for word in answer] for answer in got] == expected
+        await bench.settled()
+        state = await bench.state(len(learner.state.seeds))
+        assert not compare(learner.state, state)
+        await bench.registers.write("snapshot", restore=1)
+        await bench.settled()
+        state = await bench.state(len(learner.state.seeds))
+        between = [replace(learner.state, weights=s.weights, biases=s.biases) for s in states]
+        same = [k for k, s in enumerate(between) if not compare(s, state)]
+        assert same, "the weights kept are those of no sample"
+        met.add(same[0])
+        learner.state = between[same[0]]
+    assert len(met) > 1
+
+
 async def first_learner(bench: Bench, settings) -> Learner:
     """The golden twin of a core that is new, or was reset after earlier tests: memories stay.
 

@@ -370,6 +370,30 @@ class Device:
         word, lane = of.points()
         self._poke(stage, word[at], lane[at], value)
 
+    def snapshot(self) -> None:
+        """Keep the masters of all trainable stages aside, on the chip; needs option snapshot."""
+        self._snapshot("take")
+
+    def restore(self, restart: bool = True) -> None:
+        """Masters as they were at :meth:`snapshot`; ValueError if none are kept.
+
+        With `restart` the seed is written after it: see
+        :meth:`firmware_models.learner.Learner.restore`.
+        """
+        self._must_have("snapshot")
+        if not self.read("snapshot", "valid"):
+            raise ValueError("no snapshot was taken")
+        self._snapshot("restore")
+        if restart:
+            self.write("seed", value=self.read("seed"))
+            self._settle()
+
+    def _snapshot(self, what: str) -> None:
+        self._must_have("snapshot")
+        self._settle()
+        self.write("snapshot", **{what: 1})
+        self._settle()
+
     def _loadable(self) -> dict:
         """What :func:`firmware_models.window_load.masters` says of each trainable stage."""
         self._must_learn()

@@ -12,7 +12,7 @@ from sim.runner import run_bench
 
 @pytest.mark.parametrize("learning, rules, options", [
     (False, ("np",), ()), (True, ("np",), ()), (True, ("es", "np"), ()),
-    (True, ("es", "np"), ("load",))])
+    (True, ("es", "np"), ("load", "snapshot"))])
 def test_random_traffic(tmp_path, cocotb_run, learning, rules, options):
     (tmp_path / "registers.v").write_text(
         verilog.convert(Registers(learning, rules, options), name="registers", emit_src=False))
