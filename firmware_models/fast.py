@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from . import fused_update, loss
+from . import drift, fused_update, loss
 from .formats import ROUNDINGS, Fixed
 from .learner import Learner, Settings, State
 from .loss import LOGIT
@@ -41,12 +41,14 @@ STAGE = _record(
     "exact", "left",                            # products are summed first, then shifted left
     "weight_edge", "bias_edge",                 # shifts to the bits that the guard looks at
     "step_shift", "largest", "centred")
-OPTIONS = _record("lr_shift", "head_shift", "lr_decay", "probes", "skip", "turn", "learns")
+OPTIONS = _record("lr_shift", "head_shift", "lr_decay", "probes", "skip", "turn", "start",
+                  "stop", "restart", "learns")
 COUNTERS = _record("samples", "passes", "updates", "saturations", "loss", "loss_average", "decays",
-                   "decay_count", "complete", "last_turn", "slot")
+                   "decay_count", "on", "decided", "complete", "last_turn", "slot")
 CONSTANTS = _record("residual", "edge", "mean_frac", "mean_shift", "exp_frac", "d_max", "loss_max",
                     "average_frac", "average_shift", "difference_low", "difference_high",
-                    "error_low", "error_high", "shift_max", "decays_max", "noise_mask")
+                    "error_low", "error_high", "shift_max", "decays_max", "noise_mask",
+                    "drift_period", "drift_delay")
 
 
 class Arrays(NamedTuple):
@@ -122,7 +124,7 @@ class FastLearner:
         a, count = self._arrays, self._arrays.counters[0]
         for name in ("decays", "decay_count", "complete"):
             count[name] = 0
-        count["last_turn"] = -1
+        count["last_turn"], count["on"], count["decided"] = -1, 1, 1
         for array in (a.errors, a.coefficients, a.pending, a.noise, a.selected):
             array[:] = 0
         for index, state in self._plain.line_rate.noise.items():
@@ -144,15 +146,15 @@ class FastLearner:
             Input codes.
         y : int array [n]
         learn : bool or bool array [n]
-            The samples' learn bits.
+            The samples' learn bits. `learned` says afterwards which of these were learned from.
         """
         x = np.ascontiguousarray(self.network.input.check(x))
         if x.ndim != 2 or x.shape[1] != self.network.n_in:
             raise ValueError(f"samples have shape {x.shape}, not (n, {self.network.n_in})")
         y = check_labels(y, len(x), self.network.n_classes)
         predictions = np.empty(len(x), np.int64)
-        _learn(self._arrays, x, np.ascontiguousarray(y, np.int64),
-               np.array(np.broadcast_to(np.asarray(learn, bool), len(x))), predictions)
+        self.learned = np.array(np.broadcast_to(np.asarray(learn, bool), len(x)))
+        _learn(self._arrays, x, np.ascontiguousarray(y, np.int64), self.learned, predictions)
         return predictions
 
     @property
@@ -283,7 +285,8 @@ def _arrays(network: Network, residual: int) -> Arrays:
     constants = (residual, 1 << fused_update.EDGE_BITS - 1, fused_update.MEAN_FRAC,
                  fused_update.MEAN_SHIFT, loss.EXP_FRAC, loss.D_MAX, (1 << loss.LOSS_WIDTH) - 1,
                  loss.AVERAGE_FRAC, loss.AVERAGE_SHIFT, node_probe.DELTA.min, node_probe.DELTA.max,
-                 node_probe.ERROR.min, node_probe.ERROR.max, node_probe.SHIFT_MAX, DECAYS_MAX, MASK)
+                 node_probe.ERROR.min, node_probe.ERROR.max, node_probe.SHIFT_MAX, DECAYS_MAX, MASK,
+                 drift.PERIOD, drift.DELAY)
     # 32 bits make the compiler's vectors twice as long, and multiply in one instruction.
     narrow = np.int32 if widest <= 31 and stages["exact"].all() else np.int64
 
@@ -312,7 +315,9 @@ def _learn(a, x, y, learn, predictions):
     count, constants, options = a.counters[0], a.constants[0], a.options[0]
     n_stages, logits = len(a.stages), a.base[len(a.base) - len(a.below):]
     for n in range(len(x)):
-        learning = learn[n] and options.learns
+        _enter(options, count, constants)
+        learning = learn[n] and count.on and options.learns
+        learn[n] = learning
         if learning:
             for k in range(n_stages):
                 if a.stages[k].trainable:
@@ -335,6 +340,12 @@ def _learn(a, x, y, learn, predictions):
         count.loss = base
         count.loss_average += ((base << constants.average_frac) - count.loss_average
                                >> constants.average_shift)
+        if count.samples % constants.drift_period == 0:
+            average = count.loss_average >> constants.average_frac
+            if average >= options.start:
+                count.decided = 1
+            elif average < options.stop:
+                count.decided = 0
         if not learning:
             continue
         if count.complete:
@@ -351,6 +362,19 @@ def _learn(a, x, y, learn, predictions):
             if a.pending[k] and options.probes:
                 _probe(a, k, y[n], base, counts)
                 count.passes += options.probes
+
+
+@njit(cache=True)
+def _enter(options, count, constants):
+    """Learning switched on or off, where it is time for that."""
+    on = count.on
+    if options.start == 0:
+        on = 1
+    elif count.samples % constants.drift_period == constants.drift_delay:
+        on = count.decided
+    if on and not count.on and options.restart:
+        count.decays = count.decay_count = 0
+    count.on = on
 
 
 @njit(cache=True)

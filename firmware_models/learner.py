@@ -3,7 +3,7 @@ from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
-from . import directions, fused_update, noise, window_load
+from . import directions, drift, fused_update, noise, window_load
 from .dense import accumulate, activate, forward
 from .line_rate import LineRate
 from .loss import LOSS_WIDTH, cross_entropy, running_average
@@ -53,6 +53,11 @@ class Settings:
         "es": samples that share a population before an update, 1 to 256.
     fitness : {"sign", "rank", "zscore", "best"}
         "es".
+    start, stop : int
+        Running loss, in 1/256 bit, from which on samples are learned from, and below which they
+        are not; 0 to 16383, `stop` not above `start`. `start` 0: they always are.
+    restart : bool
+        When learning starts again, so does the rate decay.
     vote : int
         "es": a weight moves by one step where its change exceeds this, in master steps; 0, the
         default, moves masters by their changes; to 16383.
@@ -78,6 +83,9 @@ class Settings:
     pairs: int = 4
     batch: int = 1
     fitness: str = "sign"
+    start: int = 0
+    stop: int = 0
+    restart: bool = False
     vote: int = 0
     sparse: str = "off"
     rank1: bool = False
@@ -94,7 +102,8 @@ class Settings:
         limits = {"pairs": (1, 64), "batch": (1, 256), "sigma_log2": (0, 7),
                   "lr_shift": (0, DECAYS_MAX), "lr_decay": (0, 65535), "seed": (1, noise.MASK),
                   "probes": (0, MAX_PROBES), "head_shift": (0, DECAYS_MAX),
-                  "skip": (0, (1 << LOSS_WIDTH) - 1), "vote": (0, (1 << es.VOTE_WIDTH) - 1)}
+                  "skip": (0, (1 << LOSS_WIDTH) - 1), "vote": (0, (1 << es.VOTE_WIDTH) - 1),
+                  "start": (0, (1 << LOSS_WIDTH) - 1), "stop": (0, self.start)}
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} must be {low} to {high}, not {getattr(self, name)}")
@@ -131,6 +140,8 @@ class State:
     records : int64 [records, 4]
         The last of them: seed, coefficient, 1 in the last one of an update, and the layers of the
         update as in the register `layers` (bit l: stage l).
+    on, decided : int
+        Whether learning is on, and the last decision: :mod:`firmware_models.drift`.
     """
     weights: dict
     biases: dict
@@ -149,6 +160,8 @@ class State:
     loss_average: int = 0
     written: int = 0
     records: np.ndarray = field(default_factory=lambda: np.zeros((0, 4), np.int64))
+    on: int = 1
+    decided: int = 1
 
 
 class Learner:
@@ -186,14 +199,14 @@ class Learner:
     def configure(self, settings: Settings) -> None:
         """New settings between two samples.
 
-        Population, noise, rate decay and node errors restart and updates not yet applied are
-        dropped; weights, running means and counters stay.
+        Population, noise, rate decay and node errors restart, updates not yet applied are dropped
+        and learning is on; weights, running means and counters stay.
         """
         self.settings = self._checked(settings)
         self.line_rate.restart(settings.seed)
         none = np.zeros(0, np.int64)
         self.state = replace(self.state, seed=settings.seed, seeds=none, deltas=none,
-                             batch_index=0, decays=0, decay_count=0,
+                             batch_index=0, decays=0, decay_count=0, on=1, decided=1,
                              errors=np.zeros_like(self.state.errors))
 
     def _checked(self, settings: Settings) -> Settings:
@@ -275,7 +288,8 @@ class Learner:
         "es": the base pass sees the weights before this sample's update, the next sample's base
         pass those after it. "np": the order of events is that of :mod:`firmware_models.line_rate`.
         """
-        learn = bool(learn and self.settings.layers)
+        self.state = self._enter(self.state)
+        learn = bool(learn and self.state.on and self.settings.layers)
         line_rate = learn and self.settings.rule == "np"
         if line_rate:
             self.state = self.line_rate.sweep(self.state, x)
@@ -285,8 +299,11 @@ class Learner:
             activations.append(activate(stage, sums[-1]))
         logits = activations[-1]
         loss = int(cross_entropy(logits, label, self.network.stages[-1].result))
-        state = replace(self.state, samples=self.state.samples + 1, passes=self.state.passes + 1,
-                        loss=loss, loss_average=running_average(self.state.loss_average, loss))
+        samples, average = self.state.samples + 1, running_average(self.state.loss_average, loss)
+        decided = drift.decide(self.state.decided, samples, average, self.settings.start,
+                               self.settings.stop)
+        state = replace(self.state, samples=samples, passes=self.state.passes + 1, loss=loss,
+                        loss_average=average, decided=decided)
         if line_rate:
             state = self.line_rate.evaluate(
                 state, self.settings, [self._codes(s.index) for s in self.network.stages], sums,
@@ -302,11 +319,22 @@ class Learner:
     def learn(self, x, y, learn=True) -> np.ndarray:
         """Samples one after the other; the classes [n] predicted for them before learning.
 
-        `learn` may be an array [n] of bool: which samples carry the learn bit.
+        `learn` may be an array [n] of bool: which samples carry the learn bit. `learned` says
+        afterwards which of these were learned from.
         """
         learn = np.broadcast_to(np.asarray(learn, bool), (len(x),))
-        return np.array([self.step(row, int(label), bool(bit)).argmax()
-                         for row, label, bit in zip(x, y, learn, strict=True)], np.int64)
+        self.learned, predictions = np.zeros(len(x), bool), np.zeros(len(x), np.int64)
+        for n, (row, label, bit) in enumerate(zip(x, y, learn, strict=True)):
+            predictions[n] = self.step(row, int(label), bool(bit)).argmax()
+            self.learned[n] = bit and self.state.on and self.settings.layers
+        return predictions
+
+    def _enter(self, state: State) -> State:
+        """Learning switched on or off, where it is time for that."""
+        on = drift.enter(state.on, state.decided, state.samples, self.settings.start)
+        if on and not state.on and self.settings.restart:
+            state = replace(state, decays=0, decay_count=0)
+        return replace(state, on=on)
 
     def _codes(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Deployed weight and bias codes of a stage."""

@@ -34,6 +34,8 @@ OPTIONS = {
                       lambda s: False),
     "load": Option(("np", "es"), "the host writes weights", lambda s: False),
     "snapshot": Option(("np", "es"), "weights kept aside and restored", lambda s: False),
+    "drift": Option(("np", "es"), "the running loss starts and stops learning",
+                    lambda s: s.start > 0),
 }
 
 

@@ -104,6 +104,10 @@ REGISTERS = (
     _value("next_seed", 0x48, 32, "seed of the next probe", rules=ES),
     Register("progress", 0x4C, "ro", (
         Field("batch_index", 0, 9, "samples of the current batch already evaluated", 0, ES),
+        Field("on", 9, 1, "learning is on: samples with the learn bit are learned from",
+              options=("drift",)),
+        Field("decided", 10, 1, "the last decision, in force 64 samples later",
+              options=("drift",)),
         Field("decays", 12, 4, "times the rate was halved"),
         Field("decay_count", 16, 16, "updates since then"),
     )),
@@ -122,6 +126,14 @@ REGISTERS = (
     _value("probes", 0x58, 6, "probes per hidden layer and sample, 0 to 32", "rw", 8, rules=NP),
     _value("skip", 0x5C, 14, "samples of less loss, in 1/256 bit, change no weights", "rw",
            rules=NP),
+    _value("start", 0x60, 14, "learning starts where the running loss is this or more, in 1/256 "
+           "bit, and with a write of `seed`; 0: it is always on", "rw", options=("drift",)),
+    Register("stop", 0x64, "rw", (
+        Field("value", 0, 14, "learning stops where the running loss is less, in 1/256 bit",
+              options=("drift",)),
+        Field("restart", 31, 1, "when learning starts, the rate decay starts over",
+              options=("drift",)),
+    )),
     _value("vote", 0x68, VOTE_WIDTH, "weights whose change exceeds this many master steps move by "
            "one weight step, others stay; 0: off", "rw", rules=ES, options=("vote",)),
     _value("journal", 0x6C, 32, "records written to the journal since reset; number k is in slot "
@@ -171,6 +183,8 @@ def settings_fields(settings, registers: dict) -> dict[str, dict[str, int]]:
         "rate": {"lr_shift": settings.lr_shift, "head_shift": settings.head_shift,
                  "lr_decay": settings.lr_decay},
         "probes": {"value": settings.probes}, "skip": {"value": settings.skip},
+        "start": {"value": settings.start},
+        "stop": {"value": settings.stop, "restart": int(settings.restart)},
         "vote": {"value": settings.vote},
         "seed": {"value": settings.seed},
     }

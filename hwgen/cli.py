@@ -134,10 +134,16 @@ def _learning(sub) -> None:
                        ("pairs", "es: antithetic pairs per sample"),
                        ("batch", "es: samples per update"),
                        ("vote", "es, with --options vote: a weight moves by one step where its "
-                        "change exceeds this, say theta * isqrt(pairs); 0: off")):
+                        "change exceeds this, say theta * isqrt(pairs); 0: off"),
+                       ("start", "with --options drift: learning starts from this running loss "
+                        "on, in 1/256 bit; 0: it is always on"),
+                       ("stop", "with --options drift: learning stops below this running loss, in "
+                        "1/256 bit")):
         group.add_argument(f"--{name}", type=int, metavar="N", help=text, default=argparse.SUPPRESS)
     group.add_argument("--turn", action="store_true", default=argparse.SUPPRESS,
                        help="np: probe one of the hidden layers per sample, in turn")
+    group.add_argument("--restart", action="store_true", default=argparse.SUPPRESS,
+                       help="with --options drift: the rate decay starts over when learning does")
     group.add_argument("--fitness", choices=FITNESSES, default=argparse.SUPPRESS,
                        help="es; zscore and best need --options shaping")
     group.add_argument("--sparse", choices=SPARSE, default=argparse.SUPPRESS,
@@ -305,7 +311,8 @@ def _recover(args, network, manifest, folder) -> dict:
             raise HwgenError(f"layer {layer!r} is not trainable in this core; name it in --train")
     layers = tuple(names.index(n) for n in args.layers) if args.layers else network.trainable
     options = {n: getattr(args, n, None) for n in (
-        "sigma_log2", "lr_shift", "lr_decay", *recover.OPTIONS["np"], *recover.OPTIONS["es"])}
+        "sigma_log2", "lr_shift", "lr_decay", "start", "stop", "restart", *recover.OPTIONS["np"],
+        *recover.OPTIONS["es"])}
     settings = recover.settings_for(args.rule, layers, **options)
     if settings.rule not in _options(args)["rules"]:
         raise HwgenError(f"rule {args.rule} needs {args.rule} in --rules")

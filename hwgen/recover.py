@@ -95,7 +95,8 @@ def run(recovery: Recovery, network: Network, manifest: Path, seed: int, residua
     Returns
     -------
     dict
-        seed, curve (samples, accuracy), before, after, samples, passes, cycles, seconds (of the
+        seed, curve (samples, accuracy), before, after, samples, learned (from how many of them),
+        passes, cycles, seconds (of the
         chip), simulated_hz (cycles per second of wall clock in Verilator), bit_exact, cycles_exact,
         interval_learning, interval_inference (cycles between samples in a steady stream).
     """
@@ -105,7 +106,7 @@ def run(recovery: Recovery, network: Network, manifest: Path, seed: int, residua
     x, y = stream(dataset, recovery.disturbance, recovery.samples, seed)
     settings = replace(recovery.settings, seed=0x9E3779B9 * seed % 0xFFFFFFFF + 1)
     curve = [(0, accuracy(network, x_test, dataset.y_test))]
-    cycles, simulating, bit_exact, cycles_exact = 0, 0.0, True, True
+    cycles, learned, simulating, bit_exact, cycles_exact = 0, 0, 0.0, True, True
     with Device(manifest, seed=seed) as device:
         bits = device.manifest["coefficient_bits"]
         # The compiled twin of the golden model, where there is one; tests show that they are equal.
@@ -115,15 +116,19 @@ def run(recovery: Recovery, network: Network, manifest: Path, seed: int, residua
         records = device.journal() if journal else None
         ends = np.linspace(0, len(x), POINTS + 1).astype(int)
         for start, end in zip(ends, ends[1:], strict=False):
+            # The model goes first: it says which samples are learned from.
+            batch_index = learner.state.batch_index
+            want = learner.learn(x[start:end], y[start:end])
             if settings.rule == "np":
-                expected = schedule(network, end - start, settings, learned=int(start))
+                expected = schedule(network, end - start, settings, learner.learned,
+                                    learned=learned)
             else:
                 expected = CycleModel(network).run(
-                    end - start, settings, batch_index=learner.state.batch_index)
+                    end - start, settings, learner.learned, batch_index=batch_index)
+            learned += int(learner.learned.sum())
             begun = perf_counter()
             got = device.partial_fit(x[start:end], y[start:end])
             simulating += perf_counter() - begun
-            want = learner.learn(x[start:end], y[start:end])
             cycles += device.clock_cycles
             learning = _interval(device.in_cycles)
             cycles_exact &= device.clock_cycles == expected.clock_cycles
@@ -140,7 +145,8 @@ def run(recovery: Recovery, network: Network, manifest: Path, seed: int, residua
     if journal:
         journal.write_text(records.to_json())
     return {"seed": seed, "before": curve[0][1], "after": curve[-1][1], "samples": len(x),
-            "passes": passes, "cycles": int(cycles), "seconds": cycles / CLOCK_MHZ / 1e6,
+            "learned": learned, "passes": passes,
+            "cycles": int(cycles), "seconds": cycles / CLOCK_MHZ / 1e6,
             "simulated_hz": round(cycles / simulating),
             "bit_exact": bool(bit_exact), "cycles_exact": bool(cycles_exact),
             "interval_learning": learning, "interval_inference": inference,

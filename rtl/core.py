@@ -19,6 +19,7 @@ from .registers import AXIL_MEMBERS, Registers
 from .rules import (
     Readback,
     base_pass,
+    continuous,
     copy_weights,
     evolution,
     keep_journal,
@@ -120,7 +121,8 @@ class Core(wiring.Component):
             m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
 
         m.submodules.sample_input = source = SampleInput(
-            self.network, len(self.network.trainable) if "np" in self.rules else 0)
+            self.network, len(self.network.trainable) if "np" in self.rules else 0,
+            drift="drift" in self.options)
         m.submodules.readout = readout = Readout(
             self.network.n_classes, self.network.stages[-1].result)
         for port in ("tdata", "tuser", "tvalid", "tlast"):
@@ -273,6 +275,10 @@ class Core(wiring.Component):
                                & (registers.control_learn & by_nodes).replicate(len(node.layers))),
                 registers.window_data.eq(node.window_data),
             ]
+        if drifts := "drift" in self.options:
+            drift = continuous(m, registers, source, loss, progress, node)
+            with m.If(drift.restart):
+                m.d.comb += progress.restart.eq(1)
         rules = [part for part in (control, node) if part is not None]
         torn = [*rules, snapshot] if snapshot else rules
         m.d.comb += [
@@ -339,4 +345,6 @@ class Core(wiring.Component):
                     blocked.append(base_pass(buffer.tag) & ~memories[index].ready)
             if np_on and index == 0:
                 blocked += [stop_first, base_pass(buffer.tag) & node.hold]
+                if drifts:      # the rate decay has to start over first
+                    blocked.append(base_pass(buffer.tag) & drift.hold)
             self._take_by_itself(m, buffer, engine, owned=owned, blocked=Cat(blocked).any())

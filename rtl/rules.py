@@ -8,13 +8,14 @@ from firmware_models.rules.node_probe import MAX_PROBES
 
 from .controller import LearnController
 from .directions import held_settings
+from .drift import Drift
 from .journal import Journal
 from .node_noise import NodeNoise
 from .node_probe import NodeProbe
 from .shapes import assign_tag, field_of
 
-__all__ = ["Readback", "base_pass", "copy_weights", "evolution", "keep_journal", "node_probes",
-           "selected"]
+__all__ = ["Readback", "base_pass", "continuous", "copy_weights", "evolution", "keep_journal",
+           "node_probes", "selected"]
 
 
 class Readback(NamedTuple):
@@ -51,6 +52,21 @@ def copy_weights(m, registers, snapshot, readback, memories):
         m.d.comb += [weights.copy_addr.eq(snapshot.addr),
                      weights.copy_take.eq(snapshot.copy_take),
                      weights.copy_restore.eq(snapshot.copy_restore)]
+
+
+def continuous(m, registers, source, loss, progress, node):
+    """Option "drift": learn bits count while the running loss says so. `node` None: no rule np."""
+    m.submodules.drift = drift = Drift()
+    m.d.comb += [
+        drift.accepted.eq(source.accepted), source.active.eq(drift.active),
+        drift.loss_valid.eq(loss.o_valid & ~field_of(loss.o_tag, "probe")),
+        drift.loss_average.eq(progress.loss_average),
+        drift.start.eq(registers.start), drift.stop.eq(registers.stop),
+        drift.restart_decay.eq(registers.stop_restart),
+        drift.seed_write.eq(registers.seed_write), drift.busy.eq(node.busy if node else 0),
+        registers.progress_on.eq(drift.on), registers.progress_decided.eq(drift.decided),
+    ]
+    return drift
 
 
 def evolution(m, core, registers, loss, progress, readback, by_nodes, buffers, engines, memories):

@@ -30,16 +30,20 @@ class SampleInput(wiring.Component):
         Packets dropped.
     train : ``In(train)``; taken : ``Out(1)``
         With `train`: stages that shall learn from a packet with the learn bit; one was taken.
+    active : ``In(1)``; accepted : ``Out(1)``
+        With `drift`: learn bits count; the last beat of a good packet is taken.
 
     Parameters
     ----------
     network : Network
     train : int
         Stages that can learn from base passes (rule "np").
+    drift : bool
+        Whether learn bits can be switched off.
     """
 
-    def __init__(self, network: Network, train: int = 0):
-        self.network, self.train_bits = network, train
+    def __init__(self, network: Network, train: int = 0, drift: bool = False):
+        self.network, self.train_bits, self.drift = network, train, drift
         stage = network.stages[0]
         dense = stage.dense
         self.layout = beat_layout(network)
@@ -51,7 +55,8 @@ class SampleInput(wiring.Component):
             "w_data": Out(dense.inputs_per_word * stage.source.width),
             "w_tag": Out(tag_layout(train=train)),
             "dropped": Out(32),
-        } | ({"train": In(train), "taken": Out(1)} if train else {}))
+        } | ({"train": In(train), "taken": Out(1)} if train else {})
+            | ({"active": In(1), "accepted": Out(1)} if drift else {}))
 
     def elaborate(self, platform):
         m = Module()
@@ -110,13 +115,16 @@ class SampleInput(wiring.Component):
             with m.If(first):
                 m.d.sync += [addr.eq(0), bank.eq(1)]
             with m.If(final):
+                learns = self.tuser[LABEL_WIDTH]
+                if self.drift:
+                    learns = learns & self.active
+                    m.d.comb += self.accepted.eq(~drop)
                 m.d.sync += [
                     index.eq(0),
                     self.w_tag.label.eq(self.tuser[:LABEL_WIDTH]),
-                    self.w_tag.learn.eq(self.tuser[LABEL_WIDTH]),
+                    self.w_tag.learn.eq(learns),
                 ]
                 if self.train_bits:
-                    learns = self.tuser[LABEL_WIDTH]
                     m.d.sync += self.w_tag.train.eq(self.train & learns.replicate(self.train_bits))
                     m.d.comb += self.taken.eq(learns & ~drop & self.train.any())
         with m.If(drop):

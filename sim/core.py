@@ -102,7 +102,7 @@ class Bench:
         await self.settled()
         got = {name: (await self.registers.read(name))["value"] for name in
                ("samples", "passes", "updates", "saturations", "loss", "loss_average")}
-        got |= {"batch_index": 0} | await self.registers.read("progress")
+        got |= {"batch_index": 0, "on": 1, "decided": 1} | await self.registers.read("progress")
         seed = "next_seed" if "es" in self.design["rules"] else "seed"
         got["seed"] = (await self.registers.read(seed))["value"]
         got |= {"weights": {}, "biases": {}}

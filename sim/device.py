@@ -297,7 +297,8 @@ class Device:
         state = {name: self.read(name) for name in COUNTERS}
         progress = self._all("progress")
         state |= {"batch_index": progress.get("batch_index", 0), "decays": progress["decays"],
-                  "decay_count": progress["decay_count"], "weights": {}, "biases": {}}
+                  "decay_count": progress["decay_count"], "on": progress.get("on", 1),
+                  "decided": progress.get("decided", 1), "weights": {}, "biases": {}}
         for index, stage in enumerate(self.stages):
             if stage["trainable"]:
                 state["weights"][index], state["biases"][index] = self._masters(index, stage)

@@ -180,6 +180,18 @@ def test_node_probes(tmp_path):
     assert summary["cycles_per_sample_inference"] == 64
 
 
+@pytest.mark.parametrize("rule", ["np", "es"])
+def test_drift(rule, tmp_path):
+    """A disturbance that is learned away: learning stops before the end of the stream."""
+    words = ["recover", "-o", str(tmp_path), "--samples", "1200", "--seeds", "1", "--rule", rule,
+             "--disturb", "none", "--start", "800", "--stop", "700", "--restart"]
+    assert main([*words, "--options", "drift"]) == 0
+    summary = json.loads((tmp_path / "recover.json").read_text())
+    assert summary["bit_exact"] is True and summary["cycles_exact"] is True
+    assert summary["runs"][0]["learned"] == 192         # from the first decision on it is off
+    assert main(words) == 2
+
+
 def test_settings_of_rules():
     assert settings_for("np", (0, 2)).probes == 8
     assert settings_for("qzo", (2,), pairs=None).fitness == "sign"

@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from firmware_models.dense import forward
 from firmware_models.fast import FastLearner
 from firmware_models.formats import Fixed
 from firmware_models.learner import Learner, Settings, compare
@@ -108,6 +109,29 @@ def test_settings(change, seed):
     settings = Settings(**{"layers": (0, 1, 2), "lr_shift": 6, "head_shift": 5} | change)
     state = lockstep(network, [(settings, 60), (replace(settings, seed=99, sigma_log2=3), 40)])
     assert state.updates > 60 and state.passes > state.samples * bool(settings.probes)
+
+
+@pytest.mark.parametrize("change", [{}, {"restart": True}, {"start": 600, "stop": 600}], ids=str)
+def test_drift(change):
+    """Learning goes on and off; the same samples are learned from."""
+    network = small_network((8, 6, 4), (0, 1))
+    settings = replace(Settings(layers=(0, 1), lr_shift=8, head_shift=7, probes=2, lr_decay=9,
+                                start=700, stop=600), **change)
+    x, _ = samples(network, 3000)
+    logits = forward(network, x)
+    y = np.where(np.arange(3000) // 300 % 2, logits.argmin(-1), logits.argmax(-1))
+    plain, fast = Learner(network, settings), FastLearner(network, settings)
+    bits = np.random.default_rng(1).random(3000) < 0.9
+    for part in (slice(0, 1), slice(1, 200), slice(200, 1290), slice(1290, 3000)):
+        assert (fast.learn(x[part], y[part], bits[part])
+                == plain.learn(x[part], y[part], bits[part])).all()
+        np.testing.assert_array_equal(fast.learned, plain.learned)
+        assert not compare(plain.state, vars(fast.state))
+        if part.start == 1:
+            for learner in (plain, fast):
+                learner.configure(settings)
+    changes = np.diff(plain.learned[bits[part]].astype(int))
+    assert (changes == 1).sum() >= 2 and (changes == -1).sum() >= 2
 
 
 def test_held_at_the_ends(seed):

@@ -13,7 +13,7 @@ DEADLINE = 20_000                       # cycles
 BOTH = (True, ("es", "np"))             # with the registers of both rules
 LOAD = (*BOTH, ("load", "snapshot"))
 CORES = [(False, ("np",)), (True, ("np",)), (True, ("es",)), BOTH,
-         (True, ("es",), ("shaping", "vote", "journal")), LOAD]
+         (True, ("es",), ("shaping", "vote", "journal")), LOAD, (True, ("np",), ("drift",))]
 
 
 def simulate(dut, bench, *background):

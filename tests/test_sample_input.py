@@ -140,18 +140,24 @@ def test_a_feature_per_cycle(n_in, reuse, width):
     assert commits == [start + n_in for start in starts]
 
 
+@pytest.mark.parametrize("drift", [False, True])
 @pytest.mark.parametrize("idle", ["none", "some"])
-def test_stages_that_learn(idle):
-    """A good packet with the learn bit takes what `train` is when it ends, and says so."""
+def test_stages_that_learn(idle, drift):
+    """A good packet with the learn bit takes what `train` is when it ends, and says so.
+
+    With `drift` the bit counts where `active` is high in that cycle, and good
+    packets are announced.
+    """
     net = network(6, 3)
-    dut, layout, draw = SampleInput(net, 3), beat_layout(net), random.Random(5)
+    dut, layout, draw = SampleInput(net, 3, drift=drift), beat_layout(net), random.Random(5)
     kinds = ["good", "label", "good", "good", "long", "good", "good", "label", "good"] * 3
-    expected, tags, taken = [], [], []
+    expected, tags, taken, accepted = [], [], [], []
 
     async def source(ctx):
         pause = pauses(idle)
         ctx.set(dut.room, 1)
         for kind in kinds:
+            active = draw.randrange(2) if drift else 1
             learn, train = draw.randrange(2), draw.choice([0, 1, 5, 7])
             beats = packet(layout, [1] * 6, CLASSES if kind == "label" else 1, learn)
             if kind == "long":
@@ -162,6 +168,8 @@ def test_stages_that_learn(idle):
                 # Before the last beat it may still change.
                 final = beats.index((data, user, last)) == layout.beats - 1
                 ctx.set(dut.train, train if final else draw.randrange(8))
+                if drift:
+                    ctx.set(dut.active, active if final else draw.randrange(2))
                 ctx.set(dut.tvalid, 1)
                 ctx.set(dut.tdata, data)
                 ctx.set(dut.tuser, user)
@@ -171,7 +179,7 @@ def test_stages_that_learn(idle):
                 ctx.set(dut.tvalid, 0)
                 ctx.set(dut.train, draw.randrange(8))
             if kind == "good":
-                expected.append((learn, train * learn))
+                expected.append((learn & active, train * learn * active))
         await wait(ctx, 20)
 
     async def monitor(ctx):
@@ -182,7 +190,13 @@ def test_stages_that_learn(idle):
                 tags.append((learn, train))
             taken.append(one)
 
-    simulate(dut, source, monitor, deadline=2000)
+    async def announced(ctx):
+        while drift:
+            accepted.append((await ctx.tick().sample(dut.accepted))[2])
+        await wait(ctx, 2000)
+
+    simulate(dut, source, monitor, announced, deadline=2000)
+    assert sum(accepted) == drift * len(expected)
     assert tags == expected
     assert sum(taken) == sum(train > 0 for _, train in expected) > 0
 
