@@ -107,6 +107,16 @@ def resource_table() -> str:
     return resources.markdown(json.loads((RESULTS / "resources.json").read_text()))
 
 
+def day_table() -> str:
+    """Phases of ``day.json``."""
+    lines = ["| phase | samples learned from | accuracy, last quarter | without learning |",
+             "|---|---|---|---|"]
+    for phase in json.loads((RESULTS / "day.json").read_text())["phases"]:
+        lines.append(f"| {phase['disturbance']} | {phase['learned']:,} of {phase['samples']:,} | "
+                     f"{phase['accuracy']:.1f} % | {phase['frozen']:.1f} % |")
+    return "\n".join(lines)
+
+
 def results() -> dict:
     return json.loads((RESULTS / "study.json").read_text())
 
@@ -130,9 +140,11 @@ def documents() -> dict[Path, str]:
     """Every generated document, with its contents."""
     readme, es = ROOT / "README.md", ROOT / "docs" / "rules" / "es.md"
     line_rate, area = ROOT / "docs" / "line-rate.md", ROOT / "docs" / "resources.md"
+    day = ROOT / "docs" / "continuous.md"
     return {
         ROOT / "docs" / "registers.md": register_map(),
         ROOT / "docs" / "results.md": study_page.markdown(results()) + in_verilog(),
+        day: filled(day.read_text(), day=day_table),
         line_rate: filled(line_rate.read_text(), shadow=shadow_table),
         area: filled(area.read_text(), resources=resource_table),
         readme: filled(readme.read_text(), results=results_table, demo=terminal),

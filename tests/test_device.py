@@ -177,6 +177,8 @@ def test_bad_registers(device):
             (lambda: device.write("sigma", value=8), "sigma.value has 3 bits and cannot hold 8"),
             (lambda: device.configure(Settings(rule="es", layers=(0,), pairs=9)), "at most 8"),
             (lambda: device.configure(Settings(rule="es", layers=(1,))), "not all trainable"),
+            (lambda: device.configure(Settings(rule="es", layers=(0,), start=1)),
+             "need a core with option drift"),
             (lambda: device.predict(X, stall=1.0), "stall must be 0 to 0.99, not 1.0")]:
         with pytest.raises(ValueError, match=message):
             call()
