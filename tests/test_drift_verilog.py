@@ -23,7 +23,7 @@ CORES = {
     "es": (small_network((10, 8, 6, 4), (1, 2), {0: 5, 1: 4, 2: 3}), ("es",)),
     "both": (small_network((10, 8, 4), (0, 1), {0: 5, 1: 4}, seed=7, hidden=HIDDEN), ("es", "np")),
     # The walk over its node errors takes longer than 128 samples.
-    "slow walk": (small_network((1, 402, 2), (0,), {1: 3}, seed=8), ("np",)),
+    "slow walk": (small_network((1, 480, 2), (0,), {1: 2}, seed=8), ("np",)),
 }
 SETTINGS = {
     "np": Settings(layers=(0, 2), probes=3, lr_shift=9, head_shift=8, lr_decay=50, seed=71,
@@ -161,13 +161,14 @@ def test_restart_waits_for_the_last_update(core):
     """Node errors are still walked over when the sample arrives that switches learning on."""
     network, manifest = core("slow walk")
     settings = Settings(layers=(0,), probes=0, lr_decay=1, start=600, stop=600, restart=True)
-    x, y = stream(network, 700, 5, period=128)
+    x, y = stream(network, 590, 5, period=128)
     learner, at = Learner(network, settings), 0
     with Device(manifest) as device:
         device.configure(settings)
-        for end in (330, 460, 590, 700):        # soon after learning was switched, and not
+        for end in (330, 590):      # learning starts with the 321st and the 577th sample
             assert learner.learn(x[at:end], y[at:end]).tolist() \
                 == device.partial_fit(x[at:end], y[at:end]).tolist()
+            # An update of before would have halved the rate once more.
+            assert learner.state.on and learner.state.decays == end - (end // 64 * 64)
             assert compare(learner.state, device.state()) == ""
             at = end
-    assert learner.state.decays < 15 or learner.state.on
