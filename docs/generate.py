@@ -9,7 +9,7 @@ from pathlib import Path
 
 from examples import resources, study_page, train
 from firmware_models import line_rate_cycles, registers
-from firmware_models.learner import Settings
+from firmware_models.settings import Settings
 from hwgen import checkpoint, example
 
 ROOT = Path(__file__).parent.parent

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from firmware_models import fused_update, line_rate
-from firmware_models.learner import Learner, Settings
+from firmware_models.learner import Learner
 from firmware_models.line_rate import LineRate
 from firmware_models.network import Network
 from firmware_models.rules import node_probe
+from firmware_models.settings import Settings
 
 
 @contextmanager

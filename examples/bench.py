@@ -14,7 +14,7 @@ from pathlib import Path
 from time import perf_counter
 
 from firmware_models.fast import FastLearner
-from firmware_models.learner import Settings
+from firmware_models.settings import Settings
 from hwgen import data, example
 from hwgen.recover import stream
 

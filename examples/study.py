@@ -21,9 +21,9 @@ from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from firmware_models.dense import forward
 from firmware_models.fast import FastLearner
-from firmware_models.learner import Settings
 from firmware_models.line_rate_cycles import interval
 from firmware_models.network import Network
+from firmware_models.settings import Settings
 from firmware_models.weight_memory import deployed
 from hwgen import Device, data, example
 from hwgen.build import build

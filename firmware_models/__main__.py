@@ -3,9 +3,9 @@ import numpy as np
 
 from .fast import FastLearner
 from .formats import Fixed
-from .learner import Settings
 from .line_rate_cycles import schedule
 from .network import Dense, Network
+from .settings import Settings
 
 
 def main() -> None:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .learner import Settings
 from .network import Network, Stage
 from .rules.es import SHAPED
 from .sample_packets import beat_layout
+from .settings import Settings
 
 SLOTS = 4                   # vectors in the rings before each stage, loss unit and readout
 ENGINE_CYCLES = 7           # acceptance of a pass to its vector being offered, words not counted

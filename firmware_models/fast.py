@@ -17,7 +17,7 @@ from numba import njit
 
 from . import drift, fused_update, loss
 from .formats import ROUNDINGS, Fixed
-from .learner import Learner, Settings, State
+from .learner import Learner, State
 from .loss import LOGIT
 from .network import Network
 from .noise import MASK, SERIAL_TAPS
@@ -25,6 +25,7 @@ from .progress import DECAYS_MAX
 from .requantize import requantize
 from .rules import node_probe
 from .sample_packets import check_labels
+from .settings import Settings
 
 PRODUCT, BIAS, ACCUM, RESULT, RELU = range(5)       # casts of a stage
 RND, RND_CONV = ROUNDINGS.index("RND"), ROUNDINGS.index("RND_CONV")

@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .learner import Learner, Settings
+from .learner import Learner
 from .network import Network
 from .noise import MASK
 from .rules.es import COEFFICIENT_WIDTH
+from .settings import Settings
 
 SIZES = (16, 4096)                      # records of a ring, least and most
 LAST_BIT, LAYERS_LSB = COEFFICIENT_WIDTH, 16

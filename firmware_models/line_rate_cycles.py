@@ -13,11 +13,11 @@ from numba import njit
 
 from .cycles import SLOTS, Schedule, interval_cycles
 from .fused_update import DELAY
-from .learner import Settings
 from .line_rate import LineRate
 from .network import Network
 from .rules.node_probe import MAX_PROBES
 from .sample_packets import beat_layout
+from .settings import Settings
 
 LEARN, PROBE, MORE, LAYER, TRAIN = 1, 2, 4, 8, 1 << 8    # fields of a tag; LAYER and TRAIN up
 IDLE, HEAD, WALK, WAIT, COEFFICIENTS = range(5)          # states of the node errors

@@ -40,7 +40,7 @@ OPTIONS = {
 
 
 def needed(settings) -> tuple[str, ...]:
-    """Options that settings (:class:`firmware_models.learner.Settings`) cannot do without."""
+    """Options that settings (:class:`firmware_models.settings.Settings`) cannot do without."""
     return tuple(name for name, option in OPTIONS.items()
                  if settings.rule in option.rules and option.used(settings))
 

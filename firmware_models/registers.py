@@ -169,7 +169,7 @@ def settings_fields(settings, registers: dict) -> dict[str, dict[str, int]]:
     Parameters
     ----------
     settings : Settings
-        Of :mod:`firmware_models.learner`.
+        Of :mod:`firmware_models.settings`.
     registers : dict of name to register
         As in a manifest; what the core does not have is left out.
     """

@@ -5,8 +5,9 @@
     manifest = hwgen.build(network, "build/mine")
     device = hwgen.Device(manifest)              # Verilated; predict, partial_fit, score
 """
-from firmware_models.learner import Learner, Settings
+from firmware_models.learner import Learner
 from firmware_models.network import Network
+from firmware_models.settings import Settings
 from sim.device import Device
 
 from .build import build

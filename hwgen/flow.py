@@ -9,8 +9,8 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from firmware_models.dense import forward
-from firmware_models.learner import Settings
 from firmware_models.network import Network
+from firmware_models.settings import Settings
 from sim.device import Device
 from sim.runner import run_bench
 

@@ -15,10 +15,11 @@ import numpy as np
 from firmware_models.cycles import CycleModel
 from firmware_models.dense import forward
 from firmware_models.fast import FastLearner
-from firmware_models.learner import Learner, Settings, compare
+from firmware_models.learner import Learner, compare
 from firmware_models.line_rate_cycles import schedule
 from firmware_models.network import Network
 from firmware_models.rules.qzo import M_MAX
+from firmware_models.settings import Settings
 from sim.device import Device
 
 from . import data

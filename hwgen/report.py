@@ -17,9 +17,9 @@ from rich.table import Table
 
 from firmware_models.cycles import CycleModel
 from firmware_models.formats import Fixed
-from firmware_models.learner import Settings
 from firmware_models.line_rate_cycles import shadow
 from firmware_models.network import Dense, Network, Relu
+from firmware_models.settings import Settings
 
 from .devices import DEVICES, RESOURCES
 from .errors import HwgenError

@@ -17,8 +17,8 @@ import numpy as np
 from rich.table import Table
 
 from firmware_models.fast import FastLearner
-from firmware_models.learner import Settings
 from firmware_models.network import Network
+from firmware_models.settings import Settings
 
 from . import data
 from .errors import HwgenError

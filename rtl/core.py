@@ -4,35 +4,26 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from firmware_models.journal import check_size
-from firmware_models.learner import RULES, first_generators
+from firmware_models.learner import first_generators
 from firmware_models.network import Network
 from firmware_models.options import checked
-from firmware_models.registers import JOURNAL_SPACE, RECORD_SPACE
+from firmware_models.registers import RECORD_SPACE
 from firmware_models.sample_packets import BEAT_WIDTH, USER_WIDTH
+from firmware_models.settings import RULES
 from firmware_models.snapshot import copy_words
 
 from .dense import DenseEngine
+from .host_access import access, requests
 from .loss import LossUnit
 from .progress import Progress
 from .readout import Readout
 from .registers import AXIL_MEMBERS, Registers
-from .rules import (
-    Readback,
-    base_pass,
-    continuous,
-    copy_weights,
-    evolution,
-    keep_journal,
-    node_probes,
-    selected,
-)
+from .rules import base_pass, continuous, evolution, node_probes, selected
 from .sample_input import SampleInput
 from .shapes import assign_tag, engine_tag, field_of
-from .snapshot import Snapshot
 from .vector_buffer import VectorBuffer
 from .weight_memory import WeightMemory
 from .weight_rom import WeightRom
-from .window_load import WindowLoad
 
 __all__ = ["Core"]
 
@@ -253,15 +244,7 @@ class Core(wiring.Component):
         # With one rule alone, it is always the one selected.
         es_on, np_on = "es" in self.rules, "np" in self.rules
         by_nodes = registers.rule_np if es_on and np_on else Const(np_on)
-        request, load, snapshot = registers.window_request, None, None
-        if "load" in self.options:
-            m.submodules.load = load = WindowLoad(network)
-            request = request | load.waits
-        if "snapshot" in self.options:
-            m.submodules.snapshot = snapshot = Snapshot(network)
-            request = request | snapshot.waits
-        readback = Readback(request, Signal(), Signal(), registers.window_word,
-                             registers.window_lane)
+        readback, load, snapshot = requests(m, self, registers)
         control = node = None
         if es_on:
             control = evolution(m, self, registers, loss, progress, readback, by_nodes, buffers,
@@ -289,49 +272,8 @@ class Core(wiring.Component):
             *[part.torn_clear.eq(registers.status_torn_clear) for part in torn],
         ]
 
-        # READ-BACK waits until no pass is under way. With node probes the first stage starts none;
-        # with the evolutionary strategy no trainable stage does, once the sample that is being
-        # learned from is finished, or its passes would wait for themselves.
-        idle = Cat(engine.idle for engine in engines)
-        empty = ~Cat(buffer.valid for buffer in buffers[1:]).any()
-        stop_first = readback.request & by_nodes
-        m.d.comb += readback.blocked.eq(
-            readback.request & ~by_nodes & ~(control.busy if es_on else 0))
-        m.d.comb += readback.quiet.eq(
-            stop_first & idle.all() & empty & ~(node.hold if np_on else 0)
-            | readback.blocked & Cat(engines[i].idle for i in network.trainable).all())
-        window_cycle = Signal(2)
-        readable = readback.quiet & ~snapshot.copying if snapshot else readback.quiet
-        m.d.sync += window_cycle.eq(Mux(readable, window_cycle + (window_cycle != 3), 0))
-        m.d.comb += registers.window_ready.eq(window_cycle == 3)
-        for index in network.trainable:
-            weights = memories[index]
-            m.d.comb += [
-                weights.window_en.eq(readback.quiet),
-                weights.window_word.eq(readback.word), weights.window_lane.eq(readback.lane),
-            ]
-            with m.If(registers.window_space == index):
-                m.d.comb += registers.window_data.eq(weights.window_data)
-        if load is not None:
-            settled = window_cycle == 3
-            m.d.comb += [
-                load.request.eq(registers.load_request),
-                load.settled.eq(settled & ~snapshot.waits if snapshot else settled),
-                *[getattr(load, name).eq(getattr(registers, f"window_{name}"))
-                  for name in ("space", "word", "lane")],
-                registers.load_ready.eq(load.ready), registers.load_refused.eq(load.refused),
-            ]
-            for position, index in enumerate(network.trainable):
-                m.d.comb += [memories[index].load.eq(load.write[position]),
-                             memories[index].load_data.eq(registers.load_data)]
-        if snapshot is not None:
-            copy_weights(m, registers, snapshot, readback, [memories[i] for i in network.trainable])
-        if es_on:
-            with m.If(registers.window_space == JOURNAL_SPACE):
-                m.d.comb += registers.window_data.eq(Mux(
-                    registers.window_lane[0], control.journal_delta, control.journal_seed))
-        if "journal" in self.options:
-            keep_journal(m, self, registers, readback, control)
+        access(m, self, registers, (readback, load, snapshot), by_nodes, control, node, buffers,
+               engines, memories)
 
         for index, (buffer, engine) in enumerate(zip(buffers, engines, strict=True)):
             owned, blocked = Const(0), []
@@ -344,7 +286,7 @@ class Core(wiring.Component):
                 if np_on:       # the update of two learning samples before has to be known
                     blocked.append(base_pass(buffer.tag) & ~memories[index].ready)
             if np_on and index == 0:
-                blocked += [stop_first, base_pass(buffer.tag) & node.hold]
+                blocked += [readback.request & by_nodes, base_pass(buffer.tag) & node.hold]
                 if drifts:      # the rate decay has to start over first
                     blocked.append(base_pass(buffer.tag) & drift.hold)
             self._take_by_itself(m, buffer, engine, owned=owned, blocked=Cat(blocked).any())

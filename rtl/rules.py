@@ -1,30 +1,16 @@
 """The wires of the rules: controllers, memories and noise of the trainable stages of a core."""
-from typing import NamedTuple
-
 from amaranth import *
 
-from firmware_models.registers import RECORD_SPACE
 from firmware_models.rules.node_probe import MAX_PROBES
 
 from .controller import LearnController
 from .directions import held_settings
 from .drift import Drift
-from .journal import Journal
 from .node_noise import NodeNoise
 from .node_probe import NodeProbe
 from .shapes import assign_tag, field_of
 
-__all__ = ["Readback", "base_pass", "continuous", "copy_weights", "evolution", "keep_journal",
-           "node_probes", "selected"]
-
-
-class Readback(NamedTuple):
-    """Read-back of the window: asked for, passes that must not start, nothing under way, where."""
-    request: Value
-    blocked: Value
-    quiet: Value
-    word: Value
-    lane: Value
+__all__ = ["base_pass", "continuous", "evolution", "node_probes", "selected"]
 
 
 def base_pass(tag):
@@ -35,23 +21,6 @@ def base_pass(tag):
 def selected(network, registers):
     """Register `layers`, one bit per trainable stage."""
     return Cat(registers.layers[i] for i in network.trainable)
-
-
-def copy_weights(m, registers, snapshot, readback, memories):
-    """Option "snapshot": one counter for the memories of all trainable stages."""
-    m.d.comb += [
-        snapshot.take.eq(registers.snapshot_take_clear),
-        snapshot.restore.eq(registers.snapshot_restore_clear),
-        snapshot.forget.eq(registers.snapshot_valid_clear),
-        snapshot.quiet.eq(readback.quiet),
-        registers.snapshot_take.eq(snapshot.taking),
-        registers.snapshot_restore.eq(snapshot.restoring),
-        registers.snapshot_valid.eq(snapshot.valid),
-    ]
-    for weights in memories:
-        m.d.comb += [weights.copy_addr.eq(snapshot.addr),
-                     weights.copy_take.eq(snapshot.copy_take),
-                     weights.copy_restore.eq(snapshot.copy_restore)]
 
 
 def continuous(m, registers, source, loss, progress, node):
@@ -125,21 +94,6 @@ def evolution(m, core, registers, loss, progress, readback, by_nodes, buffers, e
         control.accumulate.eq(Cat(weights.accumulate for weights in trained).any()),
     ]
     return control
-
-
-def keep_journal(m, core, registers, readback, control):
-    """Option "journal": a record per pair of each update of the evolutionary strategy."""
-    m.submodules.journal = journal = Journal(core.network, depth=core.journal_records)
-    m.d.comb += [
-        journal.w_en.eq(control.record), journal.w_last.eq(control.record_last),
-        journal.seed.eq(control.sweep_seed), journal.layers.eq(control.selected),
-        journal.coefficient.eq(control.record_coefficient),
-        journal.r_slot.eq(readback.word), journal.r_lane.eq(readback.lane),
-        registers.journal.eq(journal.written),
-        registers.status_lost.eq(journal.lost), journal.lost_clear.eq(registers.status_lost_clear),
-    ]
-    with m.If(registers.window_space == RECORD_SPACE):
-        m.d.comb += registers.window_data.eq(journal.r_data)
 
 
 def node_probes(m, core, registers, source, loss, progress, buffers, engines, memories):

@@ -8,7 +8,6 @@ import numpy as np
 from firmware_models import window_load
 from firmware_models.formats import Fixed
 from firmware_models.journal import Journal, slots, unpack
-from firmware_models.learner import Settings
 from firmware_models.options import needed
 from firmware_models.registers import ERROR_SPACE, JOURNAL_SPACE, RECORD_SPACE, settings_fields
 from firmware_models.rules.node_probe import MAX_PROBES
@@ -19,6 +18,7 @@ from firmware_models.sample_packets import (
     check_samples,
     pack,
 )
+from firmware_models.settings import Settings
 
 from .errors import SimulationError
 from .library import FAULTS, RESPONSES, SILENT, Core

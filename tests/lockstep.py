@@ -1,7 +1,8 @@
 """Golden learner and Verilated core, step by step."""
 import numpy as np
 
-from firmware_models.learner import Learner, Settings, compare
+from firmware_models.learner import Learner, compare
+from firmware_models.settings import Settings
 from sim.device import Device
 
 from .networks import samples

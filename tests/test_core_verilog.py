@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from firmware_models.formats import Fixed
-from firmware_models.learner import Settings
 from firmware_models.network import Dense, Network, Relu
+from firmware_models.settings import Settings
 from hwgen.build import build
 from sim.errors import SimulationError
 from sim.runner import run_bench

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from firmware_models.cycles import CycleModel, interval_cycles
-from firmware_models.learner import Settings
 from firmware_models.line_rate_cycles import interval, schedule, shadow
+from firmware_models.settings import Settings
 from hwgen.build import build
 from sim.device import Device
 

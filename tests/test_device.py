@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from firmware_models.learner import Settings, State, compare
+from firmware_models.learner import State, compare
+from firmware_models.settings import Settings
 from sim import verilate
 from sim.device import Device
 from sim.errors import SimulationError

@@ -10,9 +10,10 @@ from firmware_models import directions as model
 from firmware_models import noise
 from firmware_models import weight_memory as masters
 from firmware_models.formats import Fixed
-from firmware_models.learner import Learner, Settings, first_generators
+from firmware_models.learner import Learner, first_generators
 from firmware_models.loss import cross_entropy
 from firmware_models.requantize import requantize
+from firmware_models.settings import Settings
 from rtl.directions import Directions, row_coefficient, row_sigma
 from rtl.weight_memory import WeightMemory
 

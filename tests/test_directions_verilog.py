@@ -6,9 +6,10 @@ from functools import cache
 import numpy as np
 import pytest
 
-from firmware_models.learner import Learner, Settings
+from firmware_models.learner import Learner
 from firmware_models.options import needed
 from firmware_models.registers import table
+from firmware_models.settings import Settings
 from hwgen.build import build
 
 from .lockstep import lockstep

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from firmware_models import drift
-from firmware_models.learner import Learner, Settings
+from firmware_models.learner import Learner
 from firmware_models.loss import LOSS_WIDTH, running_average
 from firmware_models.options import needed
+from firmware_models.settings import Settings
 from rtl.drift import Drift
 
 from .networks import samples, small_network

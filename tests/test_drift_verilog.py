@@ -9,8 +9,9 @@ import pytest
 from firmware_models.cycles import CycleModel
 from firmware_models.dense import forward
 from firmware_models.formats import Fixed
-from firmware_models.learner import Learner, Settings, compare
+from firmware_models.learner import Learner, compare
 from firmware_models.line_rate_cycles import schedule
+from firmware_models.settings import Settings
 from hwgen.build import build
 from sim.device import Device
 

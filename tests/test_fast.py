@@ -7,8 +7,9 @@ import pytest
 from firmware_models.dense import forward
 from firmware_models.fast import FastLearner
 from firmware_models.formats import Fixed
-from firmware_models.learner import Learner, Settings, compare
+from firmware_models.learner import Learner, compare
 from firmware_models.network import Dense, Network, Relu
+from firmware_models.settings import Settings
 from hwgen import example
 from hwgen.data import load
 from hwgen.recover import stream

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from firmware_models.cycles import fitness_cycles
-from firmware_models.learner import Settings
 from firmware_models.rules import es as model
+from firmware_models.settings import Settings
 from rtl.fitness import FitnessUnit
 
 from .pysim import simulate

@@ -17,7 +17,8 @@ from firmware_models.journal import (
     slots,
     unpack,
 )
-from firmware_models.learner import Learner, Settings
+from firmware_models.learner import Learner
+from firmware_models.settings import Settings
 from firmware_models.weight_memory import to_master
 from rtl.journal import Journal as Hardware
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from firmware_models.journal import check, from_json, replay
-from firmware_models.learner import Learner, Settings, compare
+from firmware_models.learner import Learner, compare
+from firmware_models.settings import Settings
 from hwgen.build import build
 from sim.device import Device
 

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from firmware_models import noise
-from firmware_models.learner import Learner, Settings, compare, first_generators
+from firmware_models.learner import Learner, compare, first_generators
 from firmware_models.loss import running_average
+from firmware_models.settings import Settings
 from firmware_models.weight_memory import deployed, to_master
 
 from .networks import samples, small_network

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from firmware_models.formats import Fixed
-from firmware_models.learner import Learner, Settings, compare
+from firmware_models.learner import Learner, compare
+from firmware_models.settings import Settings
 from hwgen.build import build
 from sim.device import Device
 

@@ -4,10 +4,11 @@ from dataclasses import replace
 import numpy as np
 
 from firmware_models.dense import forward
-from firmware_models.learner import Learner, Settings
+from firmware_models.learner import Learner
 from firmware_models.loss import cross_entropy
 from firmware_models.network import Network
 from firmware_models.rules import node_probe
+from firmware_models.settings import Settings
 
 from .networks import samples, small_network
 

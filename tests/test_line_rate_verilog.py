@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from firmware_models.formats import Fixed
-from firmware_models.learner import Learner, Settings, compare
+from firmware_models.learner import Learner, compare
 from firmware_models.sample_packets import LEARN, beat_layout, pack
+from firmware_models.settings import Settings
 from hwgen.build import build
 from sim.device import Device
 

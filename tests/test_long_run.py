@@ -2,7 +2,8 @@
 import pytest
 
 from firmware_models.fast import FastLearner
-from firmware_models.learner import Settings, compare
+from firmware_models.learner import compare
+from firmware_models.settings import Settings
 from hwgen import data, example
 from hwgen.build import build
 from hwgen.recover import stream

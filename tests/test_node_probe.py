@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from amaranth.hdl import ClockDomain, Module
 
-from firmware_models.learner import Learner, Settings
+from firmware_models.learner import Learner
 from firmware_models.rules import node_probe as model
+from firmware_models.settings import Settings
 from rtl.loss import LossUnit
 from rtl.node_probe import NodeProbe
 from rtl.shapes import engine_tag

@@ -6,10 +6,10 @@ import pytest
 
 from firmware_models import fused_update
 from firmware_models.cycles import CycleModel
-from firmware_models.learner import Settings
 from firmware_models.line_rate_cycles import schedule
 from firmware_models.options import OPTIONS, needed
 from firmware_models.rules.es import FITNESSES
+from firmware_models.settings import Settings
 from hwgen.build import build
 from hwgen.frontend import from_layers, lower
 from sim.device import Device

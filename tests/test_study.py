@@ -4,8 +4,9 @@ import pytest
 
 from examples import ablation, study, study_page
 from firmware_models import line_rate
-from firmware_models.learner import Learner, Settings, compare
+from firmware_models.learner import Learner, compare
 from firmware_models.rules import node_probe
+from firmware_models.settings import Settings
 from hwgen import data, example
 
 from .networks import samples, small_network

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from firmware_models import window_load as model
-from firmware_models.learner import Learner, Settings
+from firmware_models.learner import Learner
+from firmware_models.settings import Settings
 from firmware_models.weight_memory import to_master
 from rtl.weight_memory import WeightMemory
 from rtl.window_load import WindowLoad

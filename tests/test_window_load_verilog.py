@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from firmware_models.formats import Fixed
-from firmware_models.learner import Learner, Settings, compare
+from firmware_models.learner import Learner, compare
+from firmware_models.settings import Settings
 from firmware_models.window_load import masters
 from hwgen.build import build
 from sim.device import Device
