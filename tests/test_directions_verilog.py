@@ -42,7 +42,7 @@ def core(tmp_path_factory):
     @cache
     def get(name) -> tuple:
         return CORES[name], 4, build(CORES[name], tmp_path_factory.mktemp("core"), rules=("es",),
-                                     max_pairs=8, options=("rank", *OPTIONS))
+                                     max_pairs=8, options=("rank", "vote", *OPTIONS))
     return get
 
 
@@ -60,11 +60,11 @@ def test_every_form(core, form):
 
 
 def test_forms_in_turn(core):
-    """Each for some updates, with sign fitness and single samples: rule qzo."""
+    """Each for some updates, with sign fitness and single samples, by votes in every other."""
     parts = []
     for n, form in enumerate((*FORMS, {}, FORMS[-1], FORMS[0])):
         parts.append((Settings(rule="es", layers=(0, 1), pairs=3, sigma_log2=n % 8, lr_shift=n % 5,
-                               seed=50 + n, **form), 15))
+                               vote=n % 2 * 40, seed=50 + n, **form), 15))
     learner = lockstep(core("two generators"), *parts, learn_share=0.8)
     assert learner.state.saturations > 50
 
