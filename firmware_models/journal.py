@@ -1,10 +1,15 @@
 """The journal of updates: its format, its file, and weights rebuilt from it alone.
 
 What a core keeps is ``records`` and ``written`` of :class:`firmware_models.learner.State`: per pair
-of each update the seed, the coefficient, whether it is the update's last, and the layers. Record
-number k stands in slot k modulo the size of the ring, as two words:
+of each update the seed, the coefficient, whether it is the update's last, and all else that the
+update depends on. Record number k stands in slot k modulo the size of the ring, as three words:
 
-    lane 0: seed      lane 1: coefficient (7:0), last (8), layers (28:16, bit 16 + l is stage l)
+    lane 0: seed
+    lane 1: coefficient (7:0), last (8), sparse (10:9), rank1 (11), kernel (12), layers (28:16, bit
+            16 + l is stage l)
+    lane 2: vote
+
+What a core was built without is 0 there.
 """
 import hashlib
 import json
@@ -13,15 +18,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .directions import SPARSE
 from .learner import Learner
 from .network import Network
 from .noise import MASK
-from .rules.es import COEFFICIENT_WIDTH
+from .rules.es import COEFFICIENT_WIDTH, VOTE_WIDTH
 from .settings import Settings
 
 SIZES = (16, 4096)                      # records of a ring, least and most
 LAST_BIT, LAYERS_LSB = COEFFICIENT_WIDTH, 16
-COLUMNS = ("seed", "coefficient", "last", "layers")
+SETTINGS_LSB = {"sparse": 9, "rank1": 11, "kernel": 12}
+COLUMNS = ("seed", "coefficient", "last", "layers", "sparse", "rank1", "kernel", "vote")
+LANES = 3
 
 
 def check_size(records: int) -> int:
@@ -38,12 +46,14 @@ def slots(written: int, size: int) -> np.ndarray:
 
 
 def unpack(words) -> np.ndarray:
-    """Records int64 [n, 4] of words [n, 2]."""
-    words = np.asarray(words, np.int64) & MASK
-    seed, rest = words[:, 0], words[:, 1]
+    """Records int64 [n, 8] of words [n, 3]."""
+    seed, rest, vote = (np.asarray(words, np.int64).reshape(-1, LANES) & MASK).T
     half = 1 << COEFFICIENT_WIDTH - 1
     coefficient = (rest % (2 * half) ^ half) - half
-    return np.stack([seed, coefficient, rest >> LAST_BIT & 1, rest >> LAYERS_LSB], 1)
+    return np.stack([
+        seed, coefficient, rest >> LAST_BIT & 1, rest >> LAYERS_LSB,
+        *[rest >> lsb & (3 if name == "sparse" else 1) for name, lsb in SETTINGS_LSB.items()],
+        vote], 1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,8 +70,8 @@ class Journal:
     updates : int
         Updates that it has made since, by any rule.
     lost : bool
-        Its count started over after an update.
-    records : int64 [n, 4]
+        Its count started over after an update, or the host wrote or restored weights.
+    records : int64 [n, 8]
         The last of them, the oldest first, as in :class:`firmware_models.learner.State`.
     """
     network: str
@@ -105,7 +115,8 @@ def from_json(text: str) -> Journal:
         content = json.loads(text)
         if content.pop("sha256") != _digest(content):
             raise ValueError("checksum does not match")
-        del content["columns"]
+        if content.pop("columns") != list(COLUMNS):
+            raise ValueError("its records have other columns")
         records = np.array(content.pop("records"), np.int64).reshape(-1, len(COLUMNS))
         return Journal(**content, records=records)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
@@ -130,16 +141,19 @@ def check(journal: Journal, network: Network, residual: int) -> None:
         raise ValueError(f"the journal is of a core with {journal.residual} residual bits, not "
                          f"{residual}; name that core")
     if journal.lost:
-        raise ValueError("the core was reset after an update, so that the journal does not begin "
-                         "at the start weights; power the core up and learn anew")
+        raise ValueError("the core was reset after an update, or its weights were written or "
+                         "restored, so that the journal does not lead from the start weights to "
+                         "them; power the core up and learn anew")
     if kept != journal.written:
         raise ValueError(f"the core wrote {journal.written} records and the journal has "
                          f"{kept}; read it more often, or build with more --journal-records")
     trainable = sum(1 << index for index in network.trainable)
-    for at, (seed, coefficient, last, layers) in enumerate(records.tolist()):
+    for at, (seed, coefficient, last, layers, *settings) in enumerate(records.tolist()):
         if not 1 <= seed <= MASK or abs(coefficient) >= 1 << COEFFICIENT_WIDTH - 1 \
                 or last not in (0, 1) or not layers or layers & ~trainable \
-                or at and not records[at - 1, 2] and records[at - 1, 3] != layers:
+                or not all(0 <= value < limit for value, limit in zip(
+                    settings, (len(SPARSE), 2, 2, 1 << VOTE_WIDTH), strict=True)) \
+                or at and not records[at - 1, 2] and (records[at - 1, 3:] != records[at, 3:]).any():
             raise ValueError(f"record {at} cannot come from this core; read the journal again")
     if kept and not records[-1, 2]:
         raise ValueError(f"the update of record {kept - 1} is torn: its last record is missing; "
@@ -149,16 +163,17 @@ def check(journal: Journal, network: Network, residual: int) -> None:
                          "updates by node probes are in no journal")
 
 
-def updates(records: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, tuple[int, ...]]]:
-    """Seeds, coefficients and layers of each closed update."""
+def updates(records: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, Settings]]:
+    """Seeds and coefficients of each closed update, and the settings that it depends on."""
     ends = np.flatnonzero(records[:, 2]) + 1
     for one in np.split(records, ends)[:len(ends)]:
-        mask = int(one[0, 3])
-        yield one[:, 0], one[:, 1], tuple(i for i in range(mask.bit_length()) if mask >> i & 1)
+        mask, sparse, rank1, kernel, vote = one[0, 3:].tolist()
+        yield one[:, 0], one[:, 1], Settings(
+            rule="es", layers=tuple(i for i in range(mask.bit_length()) if mask >> i & 1),
+            sparse=SPARSE[sparse], rank1=bool(rank1), kernel=bool(kernel), vote=vote)
 
 
-def replay(network: Network, residual: int, records: np.ndarray,
-           settings: Settings | None = None) -> tuple[dict, dict]:
+def replay(network: Network, residual: int, records: np.ndarray) -> tuple[dict, dict]:
     """Masters after the updates of `records`, from the network's own weights on.
 
     Parameters
@@ -166,19 +181,17 @@ def replay(network: Network, residual: int, records: np.ndarray,
     network : Network
         With the trainable layers and the weights that the core was generated with.
     residual : int
-    records : int64 [n, 4]
+    records : int64 [n, 8]
         All since the start, as in :class:`firmware_models.learner.State`. Records behind the last
         closed update have changed no weight.
-    settings : Settings, optional
-        Of the core; only what signs depend on matters.
 
     Returns
     -------
     weights, biases : dict of stage index to int64 arrays [n_out, n_in] and [n_out]
         Masters of the trainable stages.
     """
-    learner = Learner(network, settings or Settings(rule="es"), residual)
-    state = learner.state
-    for seeds, coefficients, layers in updates(records):
-        state = learner.replayed(state, seeds, coefficients, layers)
-    return state.weights, state.biases
+    learner = Learner(network, Settings(rule="es"), residual)
+    for seeds, coefficients, settings in updates(records):
+        learner.settings = settings
+        learner.state = learner.replayed(learner.state, seeds, coefficients, settings.layers)
+    return learner.state.weights, learner.state.biases

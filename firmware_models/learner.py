@@ -39,9 +39,10 @@ class State:
         Loss of the last unperturbed pass (1/256 bit) and its running average (2**-16 bit).
     written : int
         "es" with a journal: records written to it, one per pair of each update; 32 bits.
-    records : int64 [records, 4]
-        The last of them: seed, coefficient, 1 in the last one of an update, and the layers of the
-        update as in the register `layers` (bit l: stage l).
+    records : int64 [records, 8]
+        The last of them: seed, coefficient, 1 in the last one of an update; then what else the
+        update depends on: its layers as in the register `layers` (bit l: stage l), and the settings
+        sparse (by position), rank1, kernel and vote.
     on, decided : int
         Whether learning is on, and the last decision: :mod:`firmware_models.drift`.
     """
@@ -61,7 +62,7 @@ class State:
     loss: int = 0
     loss_average: int = 0
     written: int = 0
-    records: np.ndarray = field(default_factory=lambda: np.zeros((0, 4), np.int64))
+    records: np.ndarray = field(default_factory=lambda: np.zeros((0, 8), np.int64))
     on: int = 1
     decided: int = 1
 
@@ -313,9 +314,10 @@ class Learner:
         """The update of the population with coefficients `c` in the journal, if there is one."""
         if not self.journal_records:
             return state
-        records = np.zeros((len(c), 4), np.int64)
+        s, records = self.settings, np.zeros((len(c), 8), np.int64)
         records[:, 0], records[:, 1], records[-1, 2] = state.seeds, c, 1
-        records[:, 3] = sum(1 << index for index in self.settings.layers)
+        records[:, 3] = sum(1 << index for index in s.layers)
+        records[:, 4:] = directions.SPARSE.index(s.sparse), s.rank1, s.kernel, s.vote
         return replace(state, written=state.written + len(c) & noise.MASK, records=np.concatenate(
             [state.records, records])[-self.journal_records:])
 

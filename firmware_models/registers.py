@@ -91,8 +91,9 @@ REGISTERS = (
     Register("status", 0x2C, "w1c", (
         Field("torn", 0, 1, "a reset cut an update or a restore in two: reload or relearn the "
               "weights"),
-        Field("lost", 1, 1, "a reset, or 2**32 records, started `journal` over: it no longer leads "
-              "from the start weights to these", rules=ES, options=("journal",)),
+        Field("lost", 1, 1, "the journal no longer leads from the start weights to these: a reset "
+              "or 2**32 records started it over, or the host wrote or restored weights", rules=ES,
+              options=("journal",)),
     )),
     _value("busy", 0x30, 1, "a sample is being learned from, or weights are copied; passes and "
            "losses of other samples follow their answer by up to 4 * n_classes + 5 cycles"),
@@ -115,7 +116,8 @@ REGISTERS = (
         Field("word", 0, 16, "memory word, pair of the population, slot of the journal, or node; "
               "biases follow the weights"),
         Field("lane", 16, 12, "lane in the word; population: 0 seed, 1 loss difference; journal: "
-              "0 seed, 1 coefficient (7:0), last of its update (8), layers as in `layers` (28:16)"),
+              "0 seed, 1 coefficient (7:0), last of its update (8), sparse (10:9), rank1 (11), "
+              "kernel (12), layers as in `layers` (28:16), 2 vote"),
         Field("space", 28, 4, f"stage, {JOURNAL_SPACE} for the population under evaluation (es), "
               f"{ERROR_SPACE} for the errors of all nodes (np), {RECORD_SPACE} for the journal "
               "(es with journal)"),

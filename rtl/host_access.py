@@ -80,7 +80,11 @@ def access(m, core, registers, asking, by_nodes, control, node, buffers, engines
             m.d.comb += registers.window_data.eq(Mux(
                 registers.window_lane[0], control.journal_delta, control.journal_seed))
     if "journal" in core.options:
-        keep_journal(m, core, registers, readback, control)
+        journal = keep_journal(m, core, registers, readback, control,
+                               memories[network.trainable[0]])
+        m.d.comb += journal.overwritten.eq(Cat(
+            load.write if load else Const(0),
+            snapshot.copy_restore if snapshot else Const(0)).any())
 
 
 def copy_weights(m, registers, snapshot, readback, memories):
@@ -100,10 +104,15 @@ def copy_weights(m, registers, snapshot, readback, memories):
                      weights.copy_restore.eq(snapshot.copy_restore)]
 
 
-def keep_journal(m, core, registers, readback, control):
-    """Option "journal": a record per pair of each update of the evolutionary strategy."""
-    m.submodules.journal = journal = Journal(core.network, depth=core.journal_records)
+def keep_journal(m, core, registers, readback, control, weights):
+    """Option "journal": a record per pair of each update, and the settings it is made with.
+
+    `weights` is any of the memories that are updated: they all see the same settings.
+    """
+    m.submodules.journal = journal = Journal(
+        core.network, depth=core.journal_records, options=core.options)
     m.d.comb += [
+        *[getattr(journal, name).eq(getattr(weights, name)) for name in journal.settings],
         journal.w_en.eq(control.record), journal.w_last.eq(control.record_last),
         journal.seed.eq(control.sweep_seed), journal.layers.eq(control.selected),
         journal.coefficient.eq(control.record_coefficient),
@@ -113,3 +122,4 @@ def keep_journal(m, core, registers, readback, control):
     ]
     with m.If(registers.window_space == RECORD_SPACE):
         m.d.comb += registers.window_data.eq(journal.r_data)
+    return journal

@@ -1,26 +1,27 @@
 """The journal: what each pair contributed to the last updates, in a ring in block RAM."""
 from amaranth import *
-from amaranth.lib import memory, wiring
+from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from firmware_models.journal import LAST_BIT, LAYERS_LSB, check_size
+from firmware_models.journal import LANES, LAST_BIT, LAYERS_LSB, SETTINGS_LSB, check_size
 from firmware_models.network import Network
 from firmware_models.noise import BITS
-from firmware_models.rules.es import COEFFICIENT_WIDTH
+from firmware_models.rules.es import COEFFICIENT_WIDTH, VOTE_WIDTH
 
+from .directions import settings_members
 from .shapes import address
 
 __all__ = ["Journal"]
 
 
 class Journal(wiring.Component):
-    """Ring of the last `depth` records (seed, coefficient, last of its update, layers)
+    """Ring of the last `depth` records (seed, coefficient, last of its update, layers, settings)
 
-    Record number k stands in slot k modulo `depth`. Seed, coefficient and layers are all that an
-    update depends on: whoever has the start weights and every record has the weights.
+    Record number k stands in slot k modulo `depth`. It holds all that an update depends on: whoever
+    has the start weights and every record has the weights.
 
-    A reset starts the count over, while the weights stay: ``lost`` then says that the records no
-    longer lead to these weights.
+    A reset starts the count over while the weights stay, and other hands may write weights:
+    ``lost`` then says that the records no longer lead to these weights.
 
     Latency: ``r_data`` 1 cycle. Throughput: a record per cycle. Back-pressure: none; the oldest
     record is overwritten.
@@ -33,6 +34,8 @@ class Journal(wiring.Component):
     network : Network
     depth : int
         Records, a power of two, 16 to 4096.
+    options : tuple of str
+        Of the core: which settings a record has.
 
     Members
     -------
@@ -40,44 +43,60 @@ class Journal(wiring.Component):
         Write a record; it closes its update.
     layers : ``In``, one bit per trainable stage
         Of the update.
+    sparse : ``In(2)``; rank1, kernel : ``In(1)``; vote : ``In(14)``
+        With the option of this name: the setting that the update is made with.
     written : ``Out(32)``
         Records written since reset; wraps.
-    r_slot : ``In``; r_lane : ``In(1)``; r_data : ``Out(32)``
-        Read-back while nothing is written: the seed, or coefficient (7:0), last (8) and layers
-        (from 16 on, one bit per stage). The lane has to be held.
+    r_slot : ``In``; r_lane : ``In(2)``; r_data : ``Out(32)``
+        Read-back while nothing is written, in the words of :mod:`firmware_models.journal`. The lane
+        has to be held.
+    overwritten : ``In(1)``
+        Something else than an update writes weights.
     lost : ``Out(1)``; lost_clear : ``In(1)``
-        The count started over after an update; stays through resets until cleared.
+        It did, or the count started over after an update; stays through resets until cleared.
     """
 
     latency_cycles = 1
 
-    def __init__(self, network: Network, *, depth: int):
+    def __init__(self, network: Network, *, depth: int, options: tuple[str, ...] = ()):
         self.network, self.depth = network, check_size(depth)
-        super().__init__({
+        self.settings = settings_members(options) | (
+            {"vote": In(VOTE_WIDTH)} if "vote" in options else {})
+        super().__init__(self.settings | {
             "w_en": In(1), "w_last": In(1), "seed": In(BITS),
             "coefficient": In(signed(COEFFICIENT_WIDTH)), "layers": In(len(network.trainable)),
-            "written": Out(32), "r_slot": In(address(depth)), "r_lane": In(1), "r_data": Out(32),
-            "lost": Out(1), "lost_clear": In(1),
+            "written": Out(32), "r_slot": In(address(depth)),
+            "r_lane": In(range(LANES)), "r_data": Out(32),
+            "overwritten": In(1), "lost": Out(1), "lost_clear": In(1),
         })
 
     def elaborate(self, platform):
         m = Module()
 
-        record = Cat(self.seed, self.coefficient, self.w_last, self.layers)
-        m.submodules.records = records = memory.Memory(
-            shape=unsigned(len(record)), depth=self.depth, init=[])
+        names = ("seed", "coefficient", "w_last", "layers", *self.settings)
+        layout = data.StructLayout({name: getattr(self, name).shape() for name in names})
+        m.submodules.records = records = memory.Memory(shape=layout, depth=self.depth, init=[])
         # What is read while a record is written is not used: a block RAM needs no bypass.
         read, write = records.read_port(), records.write_port()
-        seed, rest = read.data[:BITS], read.data[BITS:]
-        layers = rest[LAST_BIT + 1:]
+        record = read.data
         m.d.comb += [
-            write.addr.eq(self.written), write.data.eq(record), write.en.eq(self.w_en),
-            read.addr.eq(self.r_slot), self.r_data.eq(seed),
+            write.addr.eq(self.written), write.en.eq(self.w_en), read.addr.eq(self.r_slot),
+            *[getattr(write.data, name).eq(getattr(self, name)) for name in names],
         ]
-        with m.If(self.r_lane):
-            m.d.comb += self.r_data.eq(rest[:LAST_BIT + 1])
-            for position, stage in enumerate(self.network.trainable):
-                m.d.comb += self.r_data[LAYERS_LSB + stage].eq(layers[position])
+        with m.Switch(self.r_lane):
+            with m.Case(0):
+                m.d.comb += self.r_data.eq(record.seed)
+            with m.Case(1):
+                m.d.comb += [self.r_data[:LAST_BIT].eq(record.coefficient),
+                             self.r_data[LAST_BIT].eq(record.w_last)]
+                for name, lsb in SETTINGS_LSB.items():
+                    if name in self.settings:
+                        m.d.comb += self.r_data[lsb:lsb + len(record[name])].eq(record[name])
+                for position, stage in enumerate(self.network.trainable):
+                    m.d.comb += self.r_data[LAYERS_LSB + stage].eq(record.layers[position])
+            with m.Case(2):
+                if "vote" in self.settings:
+                    m.d.comb += self.r_data.eq(record.vote)
         with m.If(self.w_en):
             m.d.sync += self.written.eq(self.written + 1)
 
@@ -89,7 +108,7 @@ class Journal(wiring.Component):
             m.d.sync += begun.eq(1)
         with m.Elif(over):
             m.d.sync += begun.eq(0)
-        with m.If(over):
+        with m.If(over | self.overwritten):
             m.d.sync += lost.eq(1)
         with m.Elif(self.lost_clear):
             m.d.sync += lost.eq(0)

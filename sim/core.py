@@ -12,7 +12,7 @@ from cocotb.triggers import ClockCycles, RisingEdge
 from cocotbext.axi import AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStreamSource
 
 from firmware_models.dense import forward
-from firmware_models.journal import slots, unpack
+from firmware_models.journal import LANES, slots, unpack
 from firmware_models.learner import Learner, compare
 from firmware_models.registers import ERROR_SPACE, JOURNAL_SPACE, RECORD_SPACE, settings_fields
 from firmware_models.sample_packets import LEARN, BeatLayout, pack
@@ -126,7 +126,7 @@ class Bench:
         got["written"] = (await self.registers.read("journal"))["value"] if size else 0
         order = slots(got["written"], size or 1).tolist()
         got["records"] = unpack(np.array([[await self.window(RECORD_SPACE, slot, lane)
-                                           for lane in (0, 1)] for slot in order]).reshape(-1, 2))
+                                           for lane in range(LANES)] for slot in order]))
         return got
 
 

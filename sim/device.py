@@ -7,7 +7,7 @@ import numpy as np
 
 from firmware_models import window_load
 from firmware_models.formats import Fixed
-from firmware_models.journal import Journal, slots, unpack
+from firmware_models.journal import LANES, Journal, slots, unpack
 from firmware_models.options import needed
 from firmware_models.registers import ERROR_SPACE, JOURNAL_SPACE, RECORD_SPACE, settings_fields
 from firmware_models.rules.node_probe import MAX_PROBES
@@ -344,7 +344,7 @@ class Device:
     def _records(self, written: int) -> np.ndarray:
         """The last of `written` records, the oldest first."""
         order = slots(written, self.journal_records or 1)
-        return unpack(self._window(RECORD_SPACE, 0, len(order), 2)[order])
+        return unpack(self._window(RECORD_SPACE, 0, len(order), LANES)[order])
 
     def load(self, weights: dict, biases: dict) -> None:
         """Write masters of trainable stages, by stage as in :meth:`state`; all else stays.

@@ -1,13 +1,15 @@
 # amaranth: UnusedElaboratable=no
 """The journal: format, file and replay by hand, and hardware against the model."""
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 from amaranth.hdl import ClockDomain, Module
 
 from firmware_models.journal import (
+    COLUMNS,
+    LANES,
     LAYERS_LSB,
     Journal,
     check,
@@ -30,12 +32,14 @@ RESIDUAL = 4
 
 
 def test_words_by_hand():
-    words = [[0xFFFFFFFF, 0x0000_0001], [1, 0x1FFF_01FF], [7, 0x0004_0081], [9, 0x0001_017F]]
-    expected = [[2 ** 32 - 1, 1, 0, 0], [1, -1, 1, 0x1FFF], [7, -127, 0, 4], [9, 127, 1, 1]]
+    words = [[0xFFFFFFFF, 0x0000_0001, 0], [1, 0x1FFF_01FF, 0x3FFF], [7, 0x0004_0481, 1],
+             [9, 0x0001_097F, 0], [9, 0x0001_1700, 0]]
+    expected = [[2 ** 32 - 1, 1, 0, 0, 0, 0, 0, 0], [1, -1, 1, 0x1FFF, 0, 0, 0, 0x3FFF],
+                [7, -127, 0, 4, 2, 0, 0, 1], [9, 127, 1, 1, 0, 1, 0, 0], [9, 0, 1, 1, 3, 0, 1, 0]]
     assert unpack(words).tolist() == expected
     # As the window shows them: 32 bits with a sign.
     assert unpack(np.array(words, np.uint32).view(np.int32)).tolist() == expected
-    assert unpack(np.zeros((0, 2), np.int32)).shape == (0, 4)
+    assert unpack(np.zeros((0, 3), np.int32)).shape == (0, 8)
 
 
 def test_slots_by_hand():
@@ -56,7 +60,8 @@ def test_replay_by_hand():
     """Seed 1: Marsaglia's next states 270369 and 67634689 give the signs of two weight words."""
     network = small_network((2, 2), (0,))
     dense = network.stages[0].dense
-    records = np.array([[1, 3, 0, 1], [1, 2, 1, 1], [1, 99, 0, 1]])     # the last one is torn
+    records = np.zeros((3, 8), int)
+    records[:, :4] = [1, 3, 0, 1], [1, 2, 1, 1], [1, 99, 0, 1]          # the last one is torn
     weights, biases = replay(network, 4, records)
     # Bits 1:0 are 01 in the seed and in both states: output 0 has z = -1, output 1 z = +1.
     moved = to_master(dense.weight_codes, 4) + np.array([[5, 5], [-5, -5]])
@@ -82,7 +87,7 @@ def test_records_of_the_learner():
     assert (whole.records[-3:, 0] == whole.seeds).all()
     assert (ring.records == whole.records[-16:]).all()
     none = learned(0).state
-    assert none.written == 0 and none.records.shape == (0, 4)
+    assert none.written == 0 and none.records.shape == (0, 8)
     assert (none.weights[0] == whole.weights[0]).all()
 
 
@@ -100,6 +105,40 @@ def test_replay_equals_learning():
                 .state.weights[index]).any()
 
 
+# Another value of every setting; a new one has to be named here, and to be replayed rightly.
+OTHER = {"rule": "es", "layers": (2,), "sigma_log2": 5, "lr_shift": 1, "lr_decay": 3, "seed": 78,
+         "probes": 3, "head_shift": 2, "turn": True, "skip": 40, "pairs": 5, "batch": 2,
+         "fitness": "rank", "vote": 20, "sparse": "hash", "rank1": True, "kernel": True,
+         "start": 600, "stop": 500, "restart": True}
+
+
+def test_every_setting_is_named():
+    assert set(OTHER) == {f.name for f in fields(Settings)}
+
+
+@pytest.mark.parametrize("changes", [
+    *[{name: value} for name, value in OTHER.items() if name != "stop"],
+    {"start": 600, "stop": 500}, {"sparse": "static"}, {"sparse": "biases"},
+    {"sparse": "static", "rank1": True, "kernel": True, "vote": 40},
+], ids=str)
+def test_replay_with_every_setting(changes):
+    """Changed on the way: records say what each update depends on, whatever that is."""
+    first = Settings(rule="es", layers=(0, 2), pairs=3, lr_shift=3, seed=5)
+    learner = Learner(NETWORK, first, RESIDUAL, journal_records=4096)
+    x, y = samples(NETWORK, 40)
+    for settings in (first, replace(first, **changes), first):
+        learner.configure(settings)
+        learner.learn(x, y)
+    state = learner.state
+    one = Journal(network=NETWORK.digest(), residual=RESIDUAL, written=state.written,
+                  updates=state.updates, lost=False, records=state.records)
+    check(one, NETWORK, RESIDUAL)
+    weights, biases = replay(NETWORK, RESIDUAL, from_json(one.to_json()).records)
+    for index in (0, 2):
+        assert (weights[index] == state.weights[index]).all()
+        assert (biases[index] == state.biases[index]).all()
+
+
 def journal(size: int = 4096, **changes) -> Journal:
     state = learned(size).state
     return replace(Journal(network=NETWORK.digest(), residual=RESIDUAL, written=state.written,
@@ -113,7 +152,7 @@ def test_file():
     assert (again.records == one.records).all() and again.numbers.tolist() == list(range(30))
     assert journal(16).numbers.tolist() == list(range(14, 30))
     empty = replace(one, written=0, updates=0, records=one.records[:0])
-    assert from_json(empty.to_json()).records.shape == (0, 4)
+    assert from_json(empty.to_json()).records.shape == (0, 8)
     check(again, NETWORK, RESIDUAL)
     check(empty, NETWORK, RESIDUAL)
 
@@ -122,6 +161,7 @@ def test_file():
     lambda text: "", lambda text: text[:-20], lambda text: "[1, 2]", lambda text: "{}",
     lambda text: text.replace('"written": 30', '"written": 31'),
     lambda text: text.replace('"sha256": "', '"sha256": "0'),
+    lambda text: text.replace('"kernel"', '"colonel"'),
     lambda text: json.dumps({k: v for k, v in json.loads(text).items() if k != "records"})])
 def test_corrupt_files(damage):
     with pytest.raises(ValueError, match="not a journal, or corrupt .*; read it from the core"):
@@ -147,6 +187,9 @@ def with_record(at: int, column: int, value: int) -> np.ndarray:
     ({"records": with_record(7, 3, 0b010)}, "record 7 cannot"),
     ({"records": with_record(8, 3, 0b001)}, "record 8 cannot"),       # not its update's layers
     ({"records": with_record(9, 2, 2)}, "record 9 cannot"),
+    ({"records": with_record(9, 4, 4)}, "record 9 cannot"),
+    ({"records": with_record(10, 5, 1)}, "record 10 cannot"),       # not its update's settings
+    ({"records": with_record(11, 7, 1 << 14)}, "record 11 cannot"),
 ])
 def test_refusals(changes, message):
     with pytest.raises(ValueError, match=message):
@@ -173,17 +216,20 @@ def test_reading_in_parts():
 
 # Hardware
 
-def hardware(depth: int):
+def hardware(depth: int, options=("sparse", "rank1", "kernel", "vote")):
     """A journal in a clock domain whose reset the bench drives."""
     m = Module()
     m.domains.sync = domain = ClockDomain()
-    m.submodules.dut = dut = Hardware(NETWORK, depth=depth)
+    m.submodules.dut = dut = Hardware(NETWORK, depth=depth, options=options)
     return m, dut, domain
 
 
 async def write(ctx, dut, record, position_mask):
     for name, value in zip(("seed", "coefficient", "w_last"), record[:3], strict=True):
         ctx.set(getattr(dut, name), int(value))
+    for name, value in zip(COLUMNS[4:], record[4:], strict=False):
+        if name in dut.settings:
+            ctx.set(getattr(dut, name), int(value))
     ctx.set(dut.layers, position_mask)
     ctx.set(dut.w_en, 1)
     await ctx.tick()
@@ -191,15 +237,19 @@ async def write(ctx, dut, record, position_mask):
 
 
 @pytest.mark.parametrize("idle", ["none", "some", "most"])
-@pytest.mark.parametrize("depth, count", [(16, 11), (16, 16), (16, 37), (64, 150)])
-def test_unit_equals_model(depth, count, idle):
+@pytest.mark.parametrize("depth, count, options", [
+    (16, 11, ()), (16, 16, ("vote",)), (16, 37, ("sparse", "rank1", "kernel", "vote")),
+    (64, 150, ("sparse", "kernel"))])
+def test_unit_equals_model(depth, count, options, idle):
     """All slots after every few records, the ring full or not."""
     rng, pause = np.random.default_rng(count), pauses(idle)
-    m, dut, _ = hardware(depth)
+    m, dut, _ = hardware(depth, options)
     layers = rng.integers(1, 4, count)
     expected = np.stack([rng.choice([1, 2 ** 32 - 1, 0x12345678], count),
                          rng.choice([-127, -1, 0, 1, 127], count), rng.integers(0, 2, count),
-                         (layers & 1) | (layers & 2) << 1], 1)
+                         (layers & 1) | (layers & 2) << 1,
+                         *[rng.integers(0, limit, count) * (name in options) for name, limit in
+                           zip(COLUMNS[4:], (4, 2, 2, 1 << 14), strict=True)]], 1)
     checks = []
 
     async def bench(ctx):
@@ -214,7 +264,7 @@ def test_unit_equals_model(depth, count, idle):
             words = []
             for slot in slots(n + 1, depth):
                 words.append([])
-                for lane in (0, 1):
+                for lane in range(LANES):
                     ctx.set(dut.r_slot, int(slot))
                     ctx.set(dut.r_lane, lane)
                     await wait(ctx, dut.latency_cycles)
@@ -222,7 +272,7 @@ def test_unit_equals_model(depth, count, idle):
             assert unpack(words).tolist() == expected[max(n + 1 - depth, 0):n + 1].tolist()
             checks.append(n)
 
-    simulate(m, bench, deadline=(4 * depth + 6) * count)
+    simulate(m, bench, deadline=(5 * depth + 6) * count)
     assert checks[-1] == count - 1
 
 
@@ -230,9 +280,10 @@ def test_bits_of_a_record():
     m, dut, _ = hardware(16)
 
     async def bench(ctx):
-        await write(ctx, dut, (0x89ABCDEF, -2, 1), 0b10)        # the upper one of stages 0 and 2
+        # The upper one of stages 0 and 2; sparse 2, rank1 0, kernel 1, and the vote.
+        await write(ctx, dut, (0x89ABCDEF, -2, 1, 0, 2, 0, 1, 0x2345), 0b10)
         ctx.set(dut.r_slot, 0)
-        for lane, word in ((0, 0x89ABCDEF), (1, 0x1FE | 1 << LAYERS_LSB + 2)):
+        for lane, word in ((0, 0x89ABCDEF), (1, 0x15FE | 1 << LAYERS_LSB + 2), (2, 0x2345)):
             ctx.set(dut.r_lane, lane)
             await ctx.tick()
             assert ctx.get(dut.r_data) == word
@@ -267,9 +318,32 @@ def test_reset(last):
     simulate(m, bench, deadline=50)
 
 
+def test_weights_written_by_others():
+    """Also while no record is there yet: the start weights are others then."""
+    m, dut, domain = hardware(16)
+
+    async def bench(ctx):
+        ctx.set(dut.overwritten, 1)
+        await ctx.tick()
+        ctx.set(dut.overwritten, 0)
+        ctx.set(domain.rst, 1)
+        await ctx.tick()
+        ctx.set(domain.rst, 0)
+        await wait(ctx, 2)
+        assert ctx.get(dut.lost)
+        ctx.set(dut.lost_clear, 1)
+        await wait(ctx, 2)
+        assert not ctx.get(dut.lost)
+
+    simulate(m, bench, deadline=20)
+
+
 def test_widths():
     dut = Hardware(NETWORK, depth=64)
     assert (len(dut.seed), len(dut.coefficient), len(dut.layers), len(dut.written),
-            len(dut.r_slot), len(dut.r_lane), len(dut.r_data)) == (32, 8, 2, 32, 6, 1, 32)
+            len(dut.r_slot), len(dut.r_lane), len(dut.r_data)) == (32, 8, 2, 32, 6, 2, 32)
+    assert not dut.settings                     # what the core does not have costs no bit
+    dut = Hardware(NETWORK, depth=64, options=("sparse", "rank1", "kernel", "vote"))
+    assert [len(getattr(dut, name)) for name in COLUMNS[4:]] == [2, 1, 1, 14]
     with pytest.raises(ValueError, match="journal_records must be a power of two"):
         Hardware(NETWORK, depth=100)

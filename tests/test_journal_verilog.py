@@ -22,6 +22,9 @@ CORES = {
     # name: rules, options, records
     "ring": (("es",), ("rank", "journal"), 16),
     "whole": (("es",), ("rank", "journal"), 4096),
+    "every option": (("es",), ("rank", "shaping", "vote", "sparse", "rank1", "kernel", "journal"),
+                     4096),
+    "other hands": (("es",), ("load", "snapshot", "drift", "journal"), 4096),
     "both rules": (("np", "es"), ("journal",), 64),
     "none": (("es",), ("rank",), 16),
 }
@@ -88,6 +91,35 @@ def test_replayed_weights_are_the_core_s(core):
     assert same(rebuilt(journal), state) and not same(rebuilt(journal), start)
 
 
+def test_replay_with_every_option(core):
+    """What updates depend on changes from one to the next; records say so, core and model agree."""
+    network, residual, manifest = core("every option")
+    first = Settings(rule="es", layers=(0, 2), pairs=3, lr_shift=2, seed=71)
+    parts = [(Settings(rule="es", layers=(0, 2), pairs=3, lr_shift=2, seed=71 + k, **more), 25)
+             for k, more in enumerate((
+                 {}, {"vote": 30}, {"sparse": "hash"}, {"sparse": "static", "rank1": True},
+                 {"sparse": "biases"}, {"kernel": True, "fitness": "zscore"},
+                 {"rank1": True, "kernel": True, "vote": 20, "fitness": "best"}, {}))]
+    learner = lockstep((network, residual, manifest), *parts)
+    assert len({tuple(row) for row in learner.state.records[:, 4:].tolist()}) == 7
+    # The same without a twin, from what is read out alone.
+    x, y = samples(NETWORK, 60, seed=8)
+    with Device(manifest) as device:
+        for settings, _ in parts:
+            device.configure(settings)
+            device.partial_fit(x[:20], y[:20])
+        # New settings between two samples that belong to one update count for that update.
+        device.configure(Settings(rule="es", layers=(0, 2), pairs=3, batch=2, lr_shift=2, seed=90))
+        for n in range(20, 60):
+            device.write("vote", value=10 * (n % 3))
+            device.write("rule", sparse=n % 4, rank1=n % 2, kernel=n % 2)
+            device.partial_fit(x[n:n + 1], y[n:n + 1])
+        journal, state = device.journal(), device.state()
+        assert same(rebuilt(journal), state)
+    plain = Learner(NETWORK, first, RESIDUAL).state
+    assert (state["weights"][0] != plain.weights[0]).any()
+
+
 def test_read_in_parts(core):
     """A ring of 16 is enough for any number of updates when it is read often enough."""
     _, _, manifest = core("ring")
@@ -149,11 +181,43 @@ def test_updates_of_the_other_rule(core):
             rebuilt(device.journal())
 
 
+@pytest.mark.parametrize("hand", ["load", "one master", "restore", "none"])
+def test_weights_written_by_others(core, hand):
+    """Masters that the host writes or restores are in no record; a snapshot changes nothing."""
+    _, _, manifest = core("other hands")
+    x, y = samples(NETWORK, 12, seed=9)
+    with Device(manifest) as device:
+        device.configure(Settings(rule="es", layers=(0, 2), pairs=2, lr_shift=2, seed=67))
+        device.snapshot()
+        device.partial_fit(x, y)
+        assert same(rebuilt(device.journal()), device.state())
+        if hand == "load":
+            device.load({2: np.zeros((4, 6), int)}, {})
+        elif hand == "one master":
+            device.write_master(0, 5, 1)
+        elif hand == "restore":
+            device.restore()
+        device.partial_fit(x, y)
+        if hand == "none":
+            assert same(rebuilt(device.journal()), device.state())
+        else:
+            with pytest.raises(ValueError, match="its weights were written or restored"):
+                rebuilt(device.journal())
+
+
+def test_learning_that_stops_and_starts(core):
+    """Option drift: samples that are not learned from leave no records."""
+    learner = lockstep(core("other hands"), (Settings(
+        rule="es", layers=(0, 2), pairs=3, lr_shift=3, seed=68, start=700, stop=600,
+        restart=True, lr_decay=3), 20))
+    assert learner.state.written == 3 * learner.state.updates
+
+
 def test_without_the_option(core):
     _, _, manifest = core("none")
     with Device(manifest) as device:
         assert "journal" not in device.registers
-        assert device.state()["records"].shape == (0, 4)
+        assert device.state()["records"].shape == (0, 8)
         with pytest.raises(ValueError, match="keeps no journal; build it with option journal"):
             device.journal()
 
