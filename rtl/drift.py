@@ -21,8 +21,8 @@ class Drift(wiring.Component):
 
     When learning switches on and `restart_decay` is set, the rate decay has to restart before the
     first sample that is learned from, and after the last update of those before: `hold` keeps that
-    sample back until they have ended, which is no cycle unless node errors are walked over for
-    longer than 128 samples take.
+    sample back until they have ended, which takes no cycle unless the walk over the node errors is
+    longer than 128 samples.
 
     Latency: `active` is combinational; `decided` follows its loss by 2 cycles.
 

@@ -6,6 +6,8 @@ from functools import cache
 import numpy as np
 import pytest
 
+import firmware_models.drift
+import rtl.drift
 from firmware_models.cycles import CycleModel
 from firmware_models.dense import forward
 from firmware_models.formats import Fixed
@@ -23,8 +25,6 @@ CORES = {
     "np": (small_network((12, 8, 6, 4), (0, 2), {0: 4, 1: 4, 2: 3}, hidden=HIDDEN), ("np",)),
     "es": (small_network((10, 8, 6, 4), (1, 2), {0: 5, 1: 4, 2: 3}), ("es",)),
     "both": (small_network((10, 8, 4), (0, 1), {0: 5, 1: 4}, seed=7, hidden=HIDDEN), ("es", "np")),
-    # The walk over its node errors takes longer than 128 samples.
-    "slow walk": (small_network((1, 480, 2), (0,), {1: 2}, seed=8), ("np",)),
 }
 SETTINGS = {
     "np": Settings(layers=(0, 2), probes=3, lr_shift=9, head_shift=8, lr_decay=50, seed=71,
@@ -157,19 +157,36 @@ def test_cycles(core, rule):
     assert 300 < learned < 1300
 
 
-@pytest.mark.nightly
-def test_restart_waits_for_the_last_update(core):
-    """Node errors are still walked over when the sample arrives that switches learning on."""
-    network, manifest = core("slow walk")
-    settings = Settings(layers=(0,), probes=0, lr_decay=1, start=600, stop=600, restart=True)
-    x, y = stream(network, 590, 5, period=128)
-    learner, at = Learner(network, settings), 0
-    with Device(manifest) as device:
+def test_restart_waits_for_the_last_update(tmp_path, monkeypatch):
+    """Node errors are still walked over when the sample arrives that switches learning on.
+
+    With a period of 128 that takes more nodes than a test should compile, so it is 32 here.
+    """
+    for module in (firmware_models.drift, rtl.drift):
+        monkeypatch.setattr(module, "PERIOD", 32)
+        monkeypatch.setattr(module, "DELAY", 24)
+    network = small_network((1, 128, 2), (0,), {1: 2}, seed=8)
+    settings = Settings(layers=(0,), probes=0, lr_decay=1, start=300, stop=300, restart=True)
+    count = 400
+    x, _ = samples(network, count, 5)
+    logits, learner = forward(network, x), Learner(network, settings)
+    # Labels that take the average through the threshold with every decision.
+    hard = np.arange(count) // 32 % 2 == 1
+    y = np.where(hard, logits.argmin(-1), logits.argmax(-1))
+    starts, at = [], 0
+    for n in range(count):
+        before = learner.state.on
+        learner.step(x[n], int(y[n]))
+        starts += [n] * (learner.state.on > before)
+    assert len(starts) >= 3, starts
+    learner = Learner(network, settings)
+    with Device(build(network, tmp_path, options=("drift",))) as device:
         device.configure(settings)
-        for end in (330, 590):      # learning starts with the 321st and the 577th sample
+        for start in starts:
+            end = start + 5
             assert learner.learn(x[at:end], y[at:end]).tolist() \
                 == device.partial_fit(x[at:end], y[at:end]).tolist()
             # An update of before would have halved the rate once more.
-            assert learner.state.on and learner.state.decays == end - (end // 64 * 64)
+            assert learner.state.on and learner.state.decays == 5
             assert compare(learner.state, device.state()) == ""
             at = end
