@@ -11,7 +11,7 @@ kernel, here a row of the weights.
 """
 import numpy as np
 
-from . import noise
+from . import momentum, noise, rounding
 from .network import Dense
 
 SPARSE = ("off", "hash", "static", "biases")        # position = value of the register field
@@ -20,10 +20,11 @@ MASK_BITS = (11, 19)
 # Word 0 of the static mask; the generators of all layers start from images of it.
 STATIC_START = 0x9E3779B9
 SHIFT_MAX = 3                       # the smallest rows have 2**-3 of the step of the largest
+STEP_WIDTH = 8                      # amplitudes count in steps of weights of so many bits
 
 
 def probe(seeds, first_generator: int, dense: Dense, *, sparse: str = "off",
-          rank1: bool = False):
+          rank1: bool = False, counters=None):
     """Directions that seeds stand for in one layer.
 
     Parameters
@@ -37,6 +38,8 @@ def probe(seeds, first_generator: int, dense: Dense, *, sparse: str = "off",
         Active weights: all; a quarter, others with each probe; the same quarter for ever; none.
     rank1 : bool
         Signs are the products of one sign per input and one per output, that of its bias.
+    counters : int64 [n_out, n_in], optional
+        Of :mod:`firmware_models.momentum`; none guide the signs by default.
 
     Returns
     -------
@@ -51,6 +54,8 @@ def probe(seeds, first_generator: int, dense: Dense, *, sparse: str = "off",
         # Lane l multiplies input i of the word for output j.
         j, i = np.divmod(np.arange(lanes), dense.inputs_per_word)
         z = states[..., i % noise.BITS] * z_bias[..., None, j]
+    if counters is not None:
+        z = momentum.guided(z, states, dense.words(counters))
     if sparse == "hash":
         z = z * mask(states)[..., :lanes]
     elif sparse == "static":
@@ -60,15 +65,22 @@ def probe(seeds, first_generator: int, dense: Dense, *, sparse: str = "off",
     return dense.matrix(z), z_bias
 
 
+def rounding_noise(seed: int, first_generator: int, dense: Dense):
+    """Noise 0 to 15 that rounds the weights [n_out, n_in] and biases [n_out] of one layer."""
+    every = noise.BITS * noise.generators(dense.lanes)
+    states, start = noise.probe(seed, first_generator, dense.reuse_factor, every, every)
+    return (dense.matrix(rounding.random(states)[..., :dense.lanes]),
+            rounding.random(start)[:dense.n_out])
+
+
 def mask(states) -> np.ndarray:
     """Active lanes of words of whole generators, given as signs: bits l + 11 and l + 19 are 1.
 
     Two bits beside the sign's own make a density of 1/4 without another generator. Over the seeds
     they are independent of the sign, and the directions of two weights of a word uncorrelated.
     """
-    bits = np.reshape(states, (*np.shape(states)[:-1], -1, noise.BITS)) < 0
-    a, b = (np.roll(bits, -shift, -1) for shift in MASK_BITS)
-    return (a & b).reshape(np.shape(states))
+    a, b = (noise.beside(states, shift) for shift in MASK_BITS)
+    return a & b
 
 
 def static_states(first_generator: int, words: int, lanes: int) -> np.ndarray:
@@ -95,9 +107,14 @@ def row_shifts(dense: Dense, kernel: bool = True) -> np.ndarray:
     return np.minimum(k.max() - k, SHIFT_MAX)
 
 
-def row_amplitudes(sigma_log2: int, shifts) -> np.ndarray:
-    """Base-2 logarithm of the amplitude of each row: that of max(2**sigma >> d, 1)."""
-    return np.maximum(sigma_log2 - np.asarray(shifts), 0)
+def finer(dense: Dense) -> int:
+    """Bits by which a step of weights and biases is finer than one of 8 bits of the same range."""
+    return max(min(dense.weight.width, dense.bias.width) - STEP_WIDTH, 0)
+
+
+def row_amplitudes(sigma_log2: int, shifts, finer: int = 0) -> np.ndarray:
+    """Base-2 logarithm of the amplitude of each row: that of max(2**sigma >> d, 1) << finer."""
+    return np.maximum(sigma_log2 - np.asarray(shifts), 0) + finer
 
 
 def row_coefficients(c, shifts) -> np.ndarray:

@@ -5,8 +5,8 @@ of each update the seed, the coefficient, whether it is the update's last, and a
 update depends on. Record number k stands in slot k modulo the size of the ring, as three words:
 
     lane 0: seed
-    lane 1: coefficient (7:0), last (8), sparse (10:9), rank1 (11), kernel (12), layers (28:16, bit
-            16 + l is stage l)
+    lane 1: coefficient (7:0), last (8), sparse (10:9), rank1 (11), kernel (12), rounding (15:13),
+            layers (28:16, bit 16 + l is stage l)
     lane 2: vote
 
 What a core was built without is 0 there.
@@ -22,13 +22,15 @@ from .directions import SPARSE
 from .learner import Learner
 from .network import Network
 from .noise import MASK
+from .rounding import ROUNDINGS
 from .rules.es import COEFFICIENT_WIDTH, VOTE_WIDTH
 from .settings import Settings
 
 SIZES = (16, 4096)                      # records of a ring, least and most
 LAST_BIT, LAYERS_LSB = COEFFICIENT_WIDTH, 16
-SETTINGS_LSB = {"sparse": 9, "rank1": 11, "kernel": 12}
-COLUMNS = ("seed", "coefficient", "last", "layers", "sparse", "rank1", "kernel", "vote")
+# Settings in lane 1: lsb, width.
+FIELDS = {"sparse": (9, 2), "rank1": (11, 1), "kernel": (12, 1), "rounding": (13, 3)}
+COLUMNS = ("seed", "coefficient", "last", "layers", *FIELDS, "vote")
 LANES = 3
 
 
@@ -46,13 +48,13 @@ def slots(written: int, size: int) -> np.ndarray:
 
 
 def unpack(words) -> np.ndarray:
-    """Records int64 [n, 8] of words [n, 3]."""
+    """Records int64 [n, 9] of words [n, 3]."""
     seed, rest, vote = (np.asarray(words, np.int64).reshape(-1, LANES) & MASK).T
     half = 1 << COEFFICIENT_WIDTH - 1
     coefficient = (rest % (2 * half) ^ half) - half
     return np.stack([
         seed, coefficient, rest >> LAST_BIT & 1, rest >> LAYERS_LSB,
-        *[rest >> lsb & (3 if name == "sparse" else 1) for name, lsb in SETTINGS_LSB.items()],
+        *[rest >> lsb & (1 << width) - 1 for lsb, width in FIELDS.values()],
         vote], 1)
 
 
@@ -71,7 +73,7 @@ class Journal:
         Updates that it has made since, by any rule.
     lost : bool
         Its count started over after an update, or the host wrote or restored weights.
-    records : int64 [n, 8]
+    records : int64 [n, 9]
         The last of them, the oldest first, as in :class:`firmware_models.learner.State`.
     """
     network: str
@@ -152,7 +154,8 @@ def check(journal: Journal, network: Network, residual: int) -> None:
         if not 1 <= seed <= MASK or abs(coefficient) >= 1 << COEFFICIENT_WIDTH - 1 \
                 or last not in (0, 1) or not layers or layers & ~trainable \
                 or not all(0 <= value < limit for value, limit in zip(
-                    settings, (len(SPARSE), 2, 2, 1 << VOTE_WIDTH), strict=True)) \
+                    settings, (len(SPARSE), 2, 2, len(ROUNDINGS) - 1, 1 << VOTE_WIDTH),
+                    strict=True)) \
                 or at and not records[at - 1, 2] and (records[at - 1, 3:] != records[at, 3:]).any():
             raise ValueError(f"record {at} cannot come from this core; read the journal again")
     if kept and not records[-1, 2]:
@@ -167,10 +170,11 @@ def updates(records: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, Setti
     """Seeds and coefficients of each closed update, and the settings that it depends on."""
     ends = np.flatnonzero(records[:, 2]) + 1
     for one in np.split(records, ends)[:len(ends)]:
-        mask, sparse, rank1, kernel, vote = one[0, 3:].tolist()
+        mask, sparse, rank1, kernel, rounding, vote = one[0, 3:].tolist()
         yield one[:, 0], one[:, 1], Settings(
             rule="es", layers=tuple(i for i in range(mask.bit_length()) if mask >> i & 1),
-            sparse=SPARSE[sparse], rank1=bool(rank1), kernel=bool(kernel), vote=vote)
+            sparse=SPARSE[sparse], rank1=bool(rank1), kernel=bool(kernel),
+            rounding=ROUNDINGS[rounding], vote=vote)
 
 
 def replay(network: Network, residual: int, records: np.ndarray) -> tuple[dict, dict]:
@@ -181,7 +185,7 @@ def replay(network: Network, residual: int, records: np.ndarray) -> tuple[dict, 
     network : Network
         With the trainable layers and the weights that the core was generated with.
     residual : int
-    records : int64 [n, 8]
+    records : int64 [n, 9]
         All since the start, as in :class:`firmware_models.learner.State`. Records behind the last
         closed update have changed no weight.
 
@@ -191,7 +195,7 @@ def replay(network: Network, residual: int, records: np.ndarray) -> tuple[dict, 
         Masters of the trainable stages.
     """
     learner = Learner(network, Settings(rule="es"), residual)
+    state = learner.state
     for seeds, coefficients, settings in updates(records):
-        learner.settings = settings
-        learner.state = learner.replayed(learner.state, seeds, coefficients, settings.layers)
-    return learner.state.weights, learner.state.biases
+        state = learner.evolution.replayed(state, settings, seeds, coefficients)
+    return state.weights, state.biases

@@ -3,16 +3,15 @@ from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
-from . import directions, drift, fused_update, noise, window_load
+from . import drift, fused_update, window_load
 from .dense import accumulate, activate, forward
+from .evolution import Evolution
 from .line_rate import LineRate
 from .loss import cross_entropy, running_average
 from .network import Network
-from .progress import DECAYS_MAX, decay
-from .rules import es
 from .settings import Settings
 from .snapshot import Snapshot
-from .weight_memory import commit, deployed, perturbed, to_master
+from .weight_memory import deployed, to_master
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,10 +38,11 @@ class State:
         Loss of the last unperturbed pass (1/256 bit) and its running average (2**-16 bit).
     written : int
         "es" with a journal: records written to it, one per pair of each update; 32 bits.
-    records : int64 [records, 8]
-        The last of them: seed, coefficient, 1 in the last one of an update; then what else the
-        update depends on: its layers as in the register `layers` (bit l: stage l), and the settings
-        sparse (by position), rank1, kernel and vote.
+    records : int64 [records, 9]
+        The last of them: :data:`firmware_models.journal.COLUMNS`, layers as in the register (bit l:
+        stage l), sparse and rounding by position.
+    momenta : dict of stage index to int64 arrays [n_out, n_in]
+        "es" with momentum: counters of :mod:`firmware_models.momentum`.
     on, decided : int
         Whether learning is on, and the last decision: :mod:`firmware_models.drift`.
     """
@@ -62,7 +62,8 @@ class State:
     loss: int = 0
     loss_average: int = 0
     written: int = 0
-    records: np.ndarray = field(default_factory=lambda: np.zeros((0, 8), np.int64))
+    records: np.ndarray = field(default_factory=lambda: np.zeros((0, 9), np.int64))
+    momenta: dict = field(default_factory=dict)
     on: int = 1
     decided: int = 1
 
@@ -80,21 +81,28 @@ class Learner:
         "np": 1, or 4 for a core with multipliers.
     journal_records : int
         "es": records that the journal keeps; 0 for a core without one.
+    max_pairs : int
+        "es": pairs that the core can keep.
+    momentum : bool
+        "es": whether the core has option momentum.
     """
 
     def __init__(self, network: Network, settings: Settings, residual: int = 4,
-                 coefficient_bits: int = 1, journal_records: int = 0):
+                 coefficient_bits: int = 1, journal_records: int = 0, max_pairs: int = 16,
+                 momentum: bool = False):
         self.network, self.residual = network, residual
-        self.coefficient_bits, self.journal_records = coefficient_bits, journal_records
+        self.coefficient_bits, self.guided = coefficient_bits, momentum
         self.settings = self._checked(settings)
-        self.first_generator = first_generators(network)
         self.state = State(
             weights={i: to_master(network.stages[i].dense.weight_codes, residual)
                      for i in network.trainable},
             biases={i: to_master(network.stages[i].dense.bias_codes, residual)
                     for i in network.trainable},
             seed=settings.seed,
-            errors=np.zeros(sum(network.stages[i].dense.n_out for i in network.trainable), int))
+            errors=np.zeros(sum(network.stages[i].dense.n_out for i in network.trainable), int),
+            momenta={i: np.zeros_like(network.stages[i].dense.weight_codes)
+                     for i in network.trainable} if momentum else {})
+        self.evolution = Evolution(network, residual, max_pairs, journal_records)
         self.line_rate = LineRate(network, residual, coefficient_bits)
         self.line_rate.restart(settings.seed)
         self.kept = Snapshot()
@@ -107,6 +115,7 @@ class Learner:
         """
         self.settings = self._checked(settings)
         self.line_rate.restart(settings.seed)
+        self.evolution.restart()
         none = np.zeros(0, np.int64)
         self.state = replace(self.state, seed=settings.seed, seeds=none, deltas=none,
                              batch_index=0, decays=0, decay_count=0, on=1, decided=1,
@@ -117,6 +126,8 @@ class Learner:
         if not set(settings.layers) <= set(self.network.trainable):
             raise ValueError(f"layers {settings.layers} are not all trainable: "
                              f"this network trains {self.network.trainable}")
+        if settings.momentum and not self.guided:
+            raise ValueError("momentum needs counters: a core with option momentum")
         if settings.rule == "np":
             for index in self.network.trainable:
                 fused_update.check(self.network.stages[index], self.residual,
@@ -213,9 +224,11 @@ class Learner:
                 activations, label)
         elif learn:
             entry = min(self.settings.layers)
-            state = self._evaluate(state, activations[entry], label, entry)
+            state = self.evolution.evaluate(
+                state, self.settings, [self._codes(s.index) for s in self.network.stages],
+                activations[entry], label)
             if state.batch_index == self.settings.batch:
-                state = self._update(state)
+                state = self.evolution.update(state, self.settings)
         self.state = state
         return logits
 
@@ -249,86 +262,6 @@ class Learner:
 
     def _accumulate(self, stage, x):
         return accumulate(stage.dense, stage.source, x, *self._codes(stage.index))
-
-    def _probes(self, seeds, index: int):
-        """Directions of the probes in a stage: [pairs, n_out, n_in] and [pairs, n_out]."""
-        return directions.probe(seeds, self.first_generator[index],
-                                self.network.stages[index].dense, sparse=self.settings.sparse,
-                                rank1=self.settings.rank1)
-
-    def _evaluate(self, state: State, x, label: int, entry: int) -> State:
-        """Two passes per pair from stage `entry` on, '+' before '-', and their loss differences."""
-        settings = self.settings
-        if state.batch_index == 0:
-            seeds, seed = [], state.seed
-            for _ in range(settings.pairs):
-                seeds.append(seed)
-                seed = noise.next_seed(seed)
-            state = replace(state, seeds=np.array(seeds), seed=seed,
-                            deltas=np.zeros(settings.pairs, np.int64))
-        h = np.broadcast_to(x, (2, settings.pairs, len(x)))
-        for stage in self.network.stages[entry:]:
-            w, b = self._codes(stage.index)
-            if stage.index in settings.layers:
-                zw, zb = self._probes(state.seeds, stage.index)
-                sigma = directions.row_amplitudes(settings.sigma_log2, directions.row_shifts(
-                    stage.dense, settings.kernel))
-                w = np.stack([perturbed(w, s * zw, sigma[:, None], stage.dense.weight)
-                              for s in (1, -1)])
-                b = np.stack([perturbed(b, s * zb, sigma, stage.dense.bias) for s in (1, -1)])
-            h = activate(stage, accumulate(stage.dense, stage.source, h, w, b))
-        losses = cross_entropy(h, np.full(h.shape[:-1], label), self.network.stages[-1].result)
-        return replace(state, deltas=state.deltas + losses[0] - losses[1],
-                       batch_index=state.batch_index + 1,
-                       passes=state.passes + 2 * settings.pairs)
-
-    def _update(self, state: State) -> State:
-        """Coefficients from the loss differences, and the update that they make."""
-        settings = self.settings
-        lr_shift = min(settings.lr_shift + state.decays, DECAYS_MAX)
-        c = es.coefficients(state.deltas, settings.fitness, lr_shift)
-        state = self._recorded(self.replayed(state, state.seeds, c, settings.layers), c)
-        decays, count = decay(state.decays, state.decay_count, settings.lr_decay)
-        return replace(state, updates=state.updates + 1, batch_index=0, decays=decays,
-                       decay_count=count)
-
-    def replayed(self, state: State, seeds, c, layers) -> State:
-        """Replay seeds with coefficients `c` into every one of `layers`: M -= sum_i c_i z_i."""
-        settings = self.settings
-        weights, biases, saturations = dict(state.weights), dict(state.biases), state.saturations
-        for index in layers:
-            dense = self.network.stages[index].dense
-            zw, zb = self._probes(seeds, index)
-            rows = directions.row_coefficients(c, directions.row_shifts(dense, settings.kernel))
-            v, v_bias = (es.voted(change, settings.vote, self.residual)
-                         for change in (np.einsum("pj,pji->ji", rows, zw), (rows * zb).sum(0)))
-            weights[index], clipped = commit(weights[index], v, dense.weight, self.residual)
-            saturations += int(dense.words(clipped).any(-1).sum())
-            biases[index], clipped = commit(biases[index], v_bias, dense.bias, self.residual)
-            # Biases are committed in the groups in which the stage drains its outputs.
-            groups = clipped.reshape(-1, self.network.stages[index].drain_words)
-            saturations += int(groups.any(0).sum())
-        return replace(state, weights=weights, biases=biases, saturations=saturations)
-
-    def _recorded(self, state: State, c) -> State:
-        """The update of the population with coefficients `c` in the journal, if there is one."""
-        if not self.journal_records:
-            return state
-        s, records = self.settings, np.zeros((len(c), 8), np.int64)
-        records[:, 0], records[:, 1], records[-1, 2] = state.seeds, c, 1
-        records[:, 3] = sum(1 << index for index in s.layers)
-        records[:, 4:] = directions.SPARSE.index(s.sparse), s.rank1, s.kernel, s.vote
-        return replace(state, written=state.written + len(c) & noise.MASK, records=np.concatenate(
-            [state.records, records])[-self.journal_records:])
-
-
-def first_generators(network: Network) -> dict[int, int]:
-    """Number of the first noise generator of each trainable stage; they count through the core."""
-    first, total = {}, 0
-    for index in network.trainable:
-        first[index] = total
-        total += noise.generators(network.stages[index].dense.lanes)
-    return first
 
 
 def compare(expected: State, got: dict) -> str:

@@ -86,7 +86,17 @@ def probe(seeds, first_generator: int, words: int, lanes: int, n_out: int):
 def _signs(state):
     """+1 / -1 from the bits of [..., generators] states, lowest bit first."""
     bits = state[..., None] >> np.arange(BITS) & 1
-    return 1 - 2 * bits.reshape(*state.shape[:-1], -1)
+    return 1 - 2 * bits.reshape(*state.shape[:-1], BITS * state.shape[-1])
+
+
+def beside(states, shift: int) -> np.ndarray:
+    """Bits `shift` places above each lane's own, around in its generator: bool, 1 is True.
+
+    `states` are words of whole generators [..., lanes], as signs.
+    """
+    shape = np.shape(states)
+    bits = np.reshape(states, (*shape[:-1], shape[-1] // BITS, BITS)) < 0
+    return np.roll(bits, -shift, -1).reshape(shape)
 
 
 def serial(state: int, count: int) -> tuple[np.ndarray, int]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from . import directions, noise
 from .loss import LOSS_WIDTH
 from .progress import DECAYS_MAX
+from .rounding import ROUNDINGS
 from .rules import es
 from .rules.node_probe import MAX_PROBES
 
@@ -23,7 +24,7 @@ class Settings:
         Stages that learn. With "es" the lowest one is where probe passes enter.
     sigma_log2 : int
         Probe amplitude, 0 to 7: 2**(sigma_log2 - 6) in the pre-activation ("np", default 5),
-        2**sigma_log2 weight steps ("es", default 2).
+        2**sigma_log2 steps of a weight of 8 bits ("es", default 2).
     lr_shift : int
         Learning rate, 0 to 15. "np", default 9: a node's weights move when its error reaches
         2**lr_shift / 256 bits of loss. "es", default 7: a fitness of 1 moves a master by
@@ -62,6 +63,16 @@ class Settings:
     kernel : bool
         "es": amplitude and rate are smaller in rows of smaller weights, by powers of two that come
         from the weights the core starts with.
+    sharp : int
+        "es": 0, or all pairs but the first are measured 2**(sharp - 1) weight steps up the way that
+        the first one found to be up; to 7.
+    momentum : bool
+        "es": probes are drawn around the way that the weights have gone.
+    sigma_decay : bool
+        "es": the amplitude halves whenever the rate does.
+    rounding : {"feedback", "nearest", "stochastic", "pseudo", "replay"}
+        "es": see :mod:`firmware_models.rounding`. But for the first, `lr_shift` may be 4 larger for
+        the same coefficients, and is 4 at least.
     """
     rule: str = "np"
     layers: tuple[int, ...] = ()
@@ -83,6 +94,10 @@ class Settings:
     sparse: str = "off"
     rank1: bool = False
     kernel: bool = False
+    sharp: int = 0
+    momentum: bool = False
+    sigma_decay: bool = False
+    rounding: str = "feedback"
 
     def __post_init__(self):
         if self.rule not in RULES:
@@ -96,7 +111,7 @@ class Settings:
                   "lr_shift": (0, DECAYS_MAX), "lr_decay": (0, 65535), "seed": (1, noise.MASK),
                   "probes": (0, MAX_PROBES), "head_shift": (0, DECAYS_MAX),
                   "skip": (0, (1 << LOSS_WIDTH) - 1), "vote": (0, (1 << es.VOTE_WIDTH) - 1),
-                  "start": (0, (1 << LOSS_WIDTH) - 1), "stop": (0, self.start)}
+                  "start": (0, (1 << LOSS_WIDTH) - 1), "stop": (0, self.start), "sharp": (0, 7)}
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} must be {low} to {high}, not {getattr(self, name)}")
@@ -104,3 +119,5 @@ class Settings:
             raise ValueError(f"fitness must be one of {es.FITNESSES}, not {self.fitness!r}")
         if self.sparse not in directions.SPARSE:
             raise ValueError(f"sparse must be one of {directions.SPARSE}, not {self.sparse!r}")
+        if self.rounding not in ROUNDINGS:
+            raise ValueError(f"rounding must be one of {ROUNDINGS}, not {self.rounding!r}")

@@ -20,9 +20,10 @@ def deployed(master, residual: int) -> np.ndarray:
     return np.asarray(master, np.int64) >> residual
 
 
-def perturbed(codes, z, amplitude_log2: int, fmt: Fixed) -> np.ndarray:
-    """Weight codes with noise: clip(w + z * 2**amplitude_log2) to the range of `fmt`."""
-    return np.clip(np.asarray(codes) + (np.asarray(z) << amplitude_log2), fmt.min, fmt.max)
+def perturbed(codes, z, amplitude_log2: int, fmt: Fixed, offset=0) -> np.ndarray:
+    """Weight codes with noise: clip(w + offset + z * 2**amplitude_log2) to the range of `fmt`."""
+    moved = np.asarray(codes) + offset + (np.asarray(z) << amplitude_log2)
+    return np.clip(moved, fmt.min, fmt.max)
 
 
 def commit(master, change, fmt: Fixed, residual: int) -> tuple[np.ndarray, np.ndarray]:

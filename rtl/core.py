@@ -3,8 +3,8 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from firmware_models.evolution import first_generators
 from firmware_models.journal import check_size
-from firmware_models.learner import first_generators
 from firmware_models.network import Network
 from firmware_models.options import checked
 from firmware_models.registers import RECORD_SPACE

@@ -3,7 +3,7 @@ from amaranth import *
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from firmware_models.journal import LANES, LAST_BIT, LAYERS_LSB, SETTINGS_LSB, check_size
+from firmware_models.journal import FIELDS, LANES, LAST_BIT, LAYERS_LSB, check_size
 from firmware_models.network import Network
 from firmware_models.noise import BITS
 from firmware_models.rules.es import COEFFICIENT_WIDTH, VOTE_WIDTH
@@ -60,8 +60,9 @@ class Journal(wiring.Component):
 
     def __init__(self, network: Network, *, depth: int, options: tuple[str, ...] = ()):
         self.network, self.depth = network, check_size(depth)
-        self.settings = settings_members(options) | (
-            {"vote": In(VOTE_WIDTH)} if "vote" in options else {})
+        widths = {"rounding": 3, "vote": VOTE_WIDTH}
+        self.settings = settings_members(options) | {
+            name: In(width) for name, width in widths.items() if name in options}
         super().__init__(self.settings | {
             "w_en": In(1), "w_last": In(1), "seed": In(BITS),
             "coefficient": In(signed(COEFFICIENT_WIDTH)), "layers": In(len(network.trainable)),
@@ -89,7 +90,7 @@ class Journal(wiring.Component):
             with m.Case(1):
                 m.d.comb += [self.r_data[:LAST_BIT].eq(record.coefficient),
                              self.r_data[LAST_BIT].eq(record.w_last)]
-                for name, lsb in SETTINGS_LSB.items():
+                for name, (lsb, _) in FIELDS.items():
                     if name in self.settings:
                         m.d.comb += self.r_data[lsb:lsb + len(record[name])].eq(record[name])
                 for position, stage in enumerate(self.network.trainable):

@@ -314,6 +314,7 @@ class Device:
         state["deltas"] = journal[:, 1].astype(np.int64)
         state["written"] = self.read("journal") if self.journal_records else 0
         state["records"] = self._records(state["written"])
+        state["momenta"] = {}
         return state
 
     @property

@@ -9,8 +9,9 @@ from amaranth import Module, Signal, signed
 from firmware_models import directions as model
 from firmware_models import noise
 from firmware_models import weight_memory as masters
+from firmware_models.evolution import first_generators
 from firmware_models.formats import Fixed
-from firmware_models.learner import Learner, first_generators
+from firmware_models.learner import Learner
 from firmware_models.loss import cross_entropy
 from firmware_models.requantize import requantize
 from firmware_models.settings import Settings
@@ -138,7 +139,7 @@ def test_what_is_not_probed_does_not_move():
             before = learner.state
             learner.step(row, int(label))
             for k in (0, 1):
-                z, _ = model.probe(learner.state.seeds, learner.first_generator[k],
+                z, _ = model.probe(learner.state.seeds, learner.evolution.first_generator[k],
                                    network.stages[k].dense, **form)
                 changed = learner.state.weights[k] != before.weights[k]
                 assert not (changed & ~z.any(0)).any()

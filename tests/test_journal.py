@@ -33,13 +33,14 @@ RESIDUAL = 4
 
 def test_words_by_hand():
     words = [[0xFFFFFFFF, 0x0000_0001, 0], [1, 0x1FFF_01FF, 0x3FFF], [7, 0x0004_0481, 1],
-             [9, 0x0001_097F, 0], [9, 0x0001_1700, 0]]
-    expected = [[2 ** 32 - 1, 1, 0, 0, 0, 0, 0, 0], [1, -1, 1, 0x1FFF, 0, 0, 0, 0x3FFF],
-                [7, -127, 0, 4, 2, 0, 0, 1], [9, 127, 1, 1, 0, 1, 0, 0], [9, 0, 1, 1, 3, 0, 1, 0]]
+             [9, 0x0001_097F, 0], [9, 0x0001_5700, 0]]
+    expected = [[2 ** 32 - 1, 1, 0, 0, 0, 0, 0, 0, 0], [1, -1, 1, 0x1FFF, 0, 0, 0, 0, 0x3FFF],
+                [7, -127, 0, 4, 2, 0, 0, 0, 1], [9, 127, 1, 1, 0, 1, 0, 0, 0],
+                [9, 0, 1, 1, 3, 0, 1, 2, 0]]
     assert unpack(words).tolist() == expected
     # As the window shows them: 32 bits with a sign.
     assert unpack(np.array(words, np.uint32).view(np.int32)).tolist() == expected
-    assert unpack(np.zeros((0, 3), np.int32)).shape == (0, 8)
+    assert unpack(np.zeros((0, 3), np.int32)).shape == (0, 9)
 
 
 def test_slots_by_hand():
@@ -60,7 +61,7 @@ def test_replay_by_hand():
     """Seed 1: Marsaglia's next states 270369 and 67634689 give the signs of two weight words."""
     network = small_network((2, 2), (0,))
     dense = network.stages[0].dense
-    records = np.zeros((3, 8), int)
+    records = np.zeros((3, 9), int)
     records[:, :4] = [1, 3, 0, 1], [1, 2, 1, 1], [1, 99, 0, 1]          # the last one is torn
     weights, biases = replay(network, 4, records)
     # Bits 1:0 are 01 in the seed and in both states: output 0 has z = -1, output 1 z = +1.
@@ -87,7 +88,7 @@ def test_records_of_the_learner():
     assert (whole.records[-3:, 0] == whole.seeds).all()
     assert (ring.records == whole.records[-16:]).all()
     none = learned(0).state
-    assert none.written == 0 and none.records.shape == (0, 8)
+    assert none.written == 0 and none.records.shape == (0, 9)
     assert (none.weights[0] == whole.weights[0]).all()
 
 
@@ -109,16 +110,19 @@ def test_replay_equals_learning():
 OTHER = {"rule": "es", "layers": (2,), "sigma_log2": 5, "lr_shift": 1, "lr_decay": 3, "seed": 78,
          "probes": 3, "head_shift": 2, "turn": True, "skip": 40, "pairs": 5, "batch": 2,
          "fitness": "rank", "vote": 20, "sparse": "hash", "rank1": True, "kernel": True,
-         "start": 600, "stop": 500, "restart": True}
+         "start": 600, "stop": 500, "restart": True, "sharp": 3, "sigma_decay": True,
+         "rounding": "stochastic"}
+APART = {"momentum"}                # no core has it together with a journal
 
 
 def test_every_setting_is_named():
-    assert set(OTHER) == {f.name for f in fields(Settings)}
+    assert set(OTHER) | APART == {f.name for f in fields(Settings)}
 
 
 @pytest.mark.parametrize("changes", [
     *[{name: value} for name, value in OTHER.items() if name != "stop"],
     {"start": 600, "stop": 500}, {"sparse": "static"}, {"sparse": "biases"},
+    {"rounding": "nearest"}, {"rounding": "pseudo"},
     {"sparse": "static", "rank1": True, "kernel": True, "vote": 40},
 ], ids=str)
 def test_replay_with_every_setting(changes):
@@ -152,7 +156,7 @@ def test_file():
     assert (again.records == one.records).all() and again.numbers.tolist() == list(range(30))
     assert journal(16).numbers.tolist() == list(range(14, 30))
     empty = replace(one, written=0, updates=0, records=one.records[:0])
-    assert from_json(empty.to_json()).records.shape == (0, 8)
+    assert from_json(empty.to_json()).records.shape == (0, 9)
     check(again, NETWORK, RESIDUAL)
     check(empty, NETWORK, RESIDUAL)
 
@@ -249,7 +253,7 @@ def test_unit_equals_model(depth, count, options, idle):
                          rng.choice([-127, -1, 0, 1, 127], count), rng.integers(0, 2, count),
                          (layers & 1) | (layers & 2) << 1,
                          *[rng.integers(0, limit, count) * (name in options) for name, limit in
-                           zip(COLUMNS[4:], (4, 2, 2, 1 << 14), strict=True)]], 1)
+                           zip(COLUMNS[4:], (4, 2, 2, 5, 1 << 14), strict=True)]], 1)
     checks = []
 
     async def bench(ctx):
@@ -280,8 +284,8 @@ def test_bits_of_a_record():
     m, dut, _ = hardware(16)
 
     async def bench(ctx):
-        # The upper one of stages 0 and 2; sparse 2, rank1 0, kernel 1, and the vote.
-        await write(ctx, dut, (0x89ABCDEF, -2, 1, 0, 2, 0, 1, 0x2345), 0b10)
+        # The upper one of stages 0 and 2; sparse 2, rank1 0, kernel 1, rounding 0, and the vote.
+        await write(ctx, dut, (0x89ABCDEF, -2, 1, 0, 2, 0, 1, 0, 0x2345), 0b10)
         ctx.set(dut.r_slot, 0)
         for lane, word in ((0, 0x89ABCDEF), (1, 0x15FE | 1 << LAYERS_LSB + 2), (2, 0x2345)):
             ctx.set(dut.r_lane, lane)
@@ -343,7 +347,7 @@ def test_widths():
     assert (len(dut.seed), len(dut.coefficient), len(dut.layers), len(dut.written),
             len(dut.r_slot), len(dut.r_lane), len(dut.r_data)) == (32, 8, 2, 32, 6, 2, 32)
     assert not dut.settings                     # what the core does not have costs no bit
-    dut = Hardware(NETWORK, depth=64, options=("sparse", "rank1", "kernel", "vote"))
-    assert [len(getattr(dut, name)) for name in COLUMNS[4:]] == [2, 1, 1, 14]
+    dut = Hardware(NETWORK, depth=64, options=("sparse", "rank1", "kernel", "rounding", "vote"))
+    assert [len(getattr(dut, name)) for name in COLUMNS[4:]] == [2, 1, 1, 3, 14]
     with pytest.raises(ValueError, match="journal_records must be a power of two"):
         Hardware(NETWORK, depth=100)

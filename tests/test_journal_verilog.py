@@ -217,7 +217,7 @@ def test_without_the_option(core):
     _, _, manifest = core("none")
     with Device(manifest) as device:
         assert "journal" not in device.registers
-        assert device.state()["records"].shape == (0, 8)
+        assert device.state()["records"].shape == (0, 9)
         with pytest.raises(ValueError, match="keeps no journal; build it with option journal"):
             device.journal()
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from firmware_models import noise
-from firmware_models.learner import Learner, compare, first_generators
+from firmware_models.evolution import first_generators
+from firmware_models.learner import Learner, compare
 from firmware_models.loss import running_average
 from firmware_models.settings import Settings
 from firmware_models.weight_memory import deployed, to_master

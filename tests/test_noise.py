@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from firmware_models import noise as model
-from firmware_models.learner import first_generators
+from firmware_models.evolution import first_generators
 from rtl.noise import NoiseGenerator
 
 from .networks import small_network

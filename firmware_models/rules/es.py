@@ -7,6 +7,9 @@ Source: AbdulQader et al. 2021 (arXiv 2103.14007) for the system; Salimans et al
 """
 import numpy as np
 
+from ..progress import DECAYS_MAX
+from ..rounding import FRACTION
+
 FITNESSES = ("sign", "rank", "zscore", "best")      # position = value of the register field
 SHAPED = ("zscore", "best")         # need a walk over all differences first
 RATE_BITS = 7                       # lr_shift = 7: a fitness of 1 moves a weight by a master step
@@ -44,6 +47,11 @@ def scale(deltas, kind: str) -> int:
         return 0
     mean = int(np.abs(np.asarray(deltas, np.int64)).sum()) >> (len(deltas) - 1).bit_length()
     return max(1, mean).bit_length() - 1
+
+
+def rate(lr_shift: int, decays: int, rounding: str) -> int:
+    """Shift of the coefficients: of those of 2**-4 master steps it is 4 less."""
+    return max(min(lr_shift + decays, DECAYS_MAX) - (FRACTION if rounding != "feedback" else 0), 0)
 
 
 def coefficients(deltas, kind: str, lr_shift: int) -> np.ndarray:

@@ -1,0 +1,37 @@
+"""Golden model of momentum-guided sampling: probes drawn around the way the weights have gone.
+
+A counter m of 3 bits per weight follows the signs of the updates; where it has gone far the sign of
+the next probes is often that of the counter instead of a drawn one. Under antithetic pairs it does
+not matter which of the two ways is called +.
+
+Source: Feng et al. 2024 (arXiv 2411.04036), momentum-guided sampling; the counter is ours.
+"""
+import numpy as np
+
+from .noise import beside
+
+LIMIT = 3                           # m is -3 to 3
+# The sign is the counter's where these bits of the generator's word, counted from the lane's own,
+# are both 1; at the limit the first one is enough.
+GUIDE_BITS = (5, 25)
+
+
+def guided(z, states, counters) -> np.ndarray:
+    """Signs z with those of the counters in place of some.
+
+    Parameters
+    ----------
+    z, states : int64 [..., words, lanes]
+        Drawn signs, +1 or -1; words of the noise generators as signs, whole generators.
+    counters : int64 [words, lanes]
+    """
+    counters = np.asarray(counters)
+    first, second = (beside(states, shift)[..., :z.shape[-1]] for shift in GUIDE_BITS)
+    magnitude = np.abs(counters)
+    forced = first & ((magnitude == LIMIT) | (magnitude == LIMIT - 1) & second)
+    return np.where(forced, np.sign(counters), z)
+
+
+def follow(counters, change) -> np.ndarray:
+    """Counters after an update by `change`, the sums V of its coefficients and signs."""
+    return np.clip(np.asarray(counters) + np.sign(change), -LIMIT, LIMIT)
