@@ -3,23 +3,19 @@ from amaranth import *
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from firmware_models.directions import SHIFT_MAX
 from firmware_models.formats import Fixed
-from firmware_models.fused_update import EDGE_BITS, check
+from firmware_models.fused_update import check
 from firmware_models.network import Stage
-from firmware_models.noise import BITS, generators
+from firmware_models.noise import BITS
 from firmware_models.rules.es import COEFFICIENT_WIDTH, VOTE_WIDTH
-from firmware_models.rules.node_probe import FRACTION
 from firmware_models.weight_memory import to_master
 
-from .directions import row_shifts, row_sigma, settings_members
-from .fused_update import FusedUpdate
-from .noise import start_state
-from .requantize import saturate
+from .directions import settings_members
+from .fused_commit import fused_commit
+from .perturbation import perturbed, perturbed_biases
 from .shadow_memory import ShadowMemory
 from .shapes import address, tag_layout
-from .update_sweep import UpdateSweep
-from .vote import Vote
+from .sweep_commit import sweep_commit
 from .weight_rom import pack_words
 
 __all__ = ["WeightMemory"]
@@ -168,12 +164,13 @@ class WeightMemory(wiring.Component):
                       for c in range(stage.drain_lanes)]
         served, bias_served = codes, bias_codes
         if "np" in self.rules:
-            served, bias_served = self._fused(m, codes, bias_codes, write, bias_write)
+            served, bias_served = fused_commit(m, self, codes, bias_codes, write, bias_write)
         served = [code[residual:].as_signed() for code in served]
         bias_served = [code[residual:].as_signed() for code in bias_served]
         if "es" in self.rules:
-            served, bias_served = self._swept(m, served, bias_served, read, write, bias_read,
-                                              bias_write)
+            update = sweep_commit(m, self, read, write, bias_read, bias_write)
+            served = perturbed(m, self, update, served)
+            bias_served = perturbed_biases(m, self, bias_served)
         if "load" in self.options:
             self._load(m, codes, bias_codes, write, bias_write)
         if "snapshot" in self.options:
@@ -226,156 +223,3 @@ class WeightMemory(wiring.Component):
         with m.If(shadow.w_en):
             m.d.comb += [write.addr.eq(shadow.w_addr), write.data.eq(shadow.w_data),
                          write.en.eq(1)]
-
-    def _fused(self, m, codes, bias_codes, write, bias_write):
-        """Masters after the update of this pass; they are written back a cycle later."""
-        stage, dense = self.stage, self.stage.dense
-        m.submodules.fused = fused = FusedUpdate(
-            stage, residual=self.residual, bits=self.bits)
-        for name in ("accepted", "started", "next_addr", "addr", "x", "shift", "fired_in",
-                     "negative_in", "loaded", "w_word", "w_lane", "bias_addr", "bias_last",
-                     "restart"):
-            m.d.comb += getattr(fused, name).eq(getattr(self, name))
-        m.d.comb += [fused.en.eq(self.en & self.update), self.ready.eq(fused.ready),
-                     self.spent.eq(fused.spent)]
-
-        bits, drop = self.bits, fused.model.shift + FRACTION[self.bits]
-
-        def moved(code, step, back, fired, negative):
-            """M - sgn(c) * u, and whether the guard held it; the sum then needs no clip."""
-            if bits > 1:        # u is a product, in a DSP
-                product = Signal(signed(len(step) + bits + 1))
-                m.d.comb += product.eq(step * fired + (1 << drop >> 1))
-                step = product >> drop
-                back = -step
-            top, edge, go = code[-EDGE_BITS:], Signal(), Signal()
-            out = Signal(signed(len(code)))
-            m.d.comb += [
-                edge.eq(top[:-1] == (~top[-1]).replicate(EDGE_BITS - 1)),
-                go.eq(fired.any() & ~(edge & (negative ^ step[-1] ^ top[-1]))),
-                out.eq(code + Mux(go, Mux(negative, step, back), 0)),
-            ]
-            return out, fired.any() & ~go
-
-        en, per_word = Signal(), dense.inputs_per_word
-        m.d.sync += en.eq(fused.en)
-        moves = [moved(code, fused.step[lane % per_word], fused.back[lane % per_word],
-                       fused.fired.word_select(lane // per_word, bits),
-                       fused.negative[lane // per_word]) for lane, code in enumerate(codes)]
-        bias_en = Signal()
-        m.d.sync += bias_en.eq(self.bias_update)
-        # The bias counts as an input of full scale.
-        full = 1 << stage.source.width if bits > 1 else fused.model.largest
-        ahead, back = (Const(u, signed(full.bit_length() + 1)) for u in (full, -full))
-        bias_moves = [moved(code, ahead, back,
-                            fused.bias_fired.word_select(c, bits) & bias_en.replicate(bits),
-                            fused.bias_negative[c]) for c, code in enumerate(bias_codes)]
-        weights, biases = ([out for out, _ in found] for found in (moves, bias_moves))
-        held, bias_held = (Cat(stop for _, stop in found) for found in (moves, bias_moves))
-
-        late, late_en = Signal.like(self.addr), Signal()
-        bias_late, bias_late_en = Signal.like(self.bias_addr), Signal()
-        addr, bias_addr = Signal.like(self.addr), Signal.like(self.bias_addr)
-        kept, bias_kept = Signal.like(write.data), Signal.like(bias_write.data)
-        m.d.sync += [
-            addr.eq(self.addr), late.eq(addr), late_en.eq(en), kept.eq(Cat(weights)),
-            bias_addr.eq(self.bias_addr), bias_late.eq(bias_addr), bias_late_en.eq(bias_en),
-            bias_kept.eq(Cat(biases)),
-        ]
-        m.d.comb += [
-            write.addr.eq(late), write.data.eq(kept), write.en.eq(late_en),
-            bias_write.addr.eq(bias_late), bias_write.data.eq(bias_kept),
-            bias_write.en.eq(bias_late_en),
-            self.clipped.eq(Cat(en & held.any(), bias_held.any())),
-        ]
-        return weights, biases
-
-    def _swept(self, m, codes, bias_codes, read, write, bias_read, bias_write):
-        """Deployed codes with a probe's noise; the sweep's commits."""
-        stage, dense = self.stage, self.stage.dense
-        m.submodules.update = update = UpdateSweep(
-            stage, first_generator=self.first_generator, max_pairs=self.max_pairs,
-            options=self.options)
-        for name in ("en", "first", "sweep", "pair", "seed", "last_pair", "coefficient",
-                     *update.forms):
-            m.d.comb += getattr(update, name).eq(getattr(self, name))
-        m.d.comb += [update.pass_seed.eq(self.pass_tag.seed),
-                     self.sweep_done.eq(update.sweep_done), self.accumulate.eq(update.accumulate)]
-
-        def commit_lanes(data, new, changes, fmt):
-            """Write clip(M - V) of every lane to `new`; return whether a lane was clipped."""
-            clips = []
-            for lane, change in enumerate(changes):
-                raw = data.word_select(lane, fmt.width).as_signed() - change
-                above = raw[fmt.width - 1:]
-                clips.append(above.any() & ~above.all())
-                m.d.comb += new.word_select(lane, fmt.width).eq(saturate(m, raw, fmt))
-            return Cat(clips).any()
-
-        new, bias_new = Signal.like(write.data), Signal.like(bias_write.data)
-        v, words = list(update.v), stage.drain_words
-        if "vote" in self.options:
-            m.submodules.vote = vote = Vote(
-                dense.lanes, width=len(v[0]), residual=self.residual)
-            m.d.comb += [vote.threshold.eq(self.vote),
-                         *[to.eq(lane) for to, lane in zip(vote.v, v, strict=True)]]
-            v = list(vote.change)
-        bias_v = [Array(v[c * words:(c + 1) * words])[update.bias_commit_word]
-                  for c in range(stage.drain_lanes)]
-        weight_clips = commit_lanes(read.data, new, v, self.master)
-        bias_clips = commit_lanes(bias_read.data, bias_new, bias_v, self.bias_master)
-        # While a sweep runs, no pass reads this memory.
-        with m.If(update.adding):
-            m.d.comb += read.addr.eq(update.word)
-        with m.If(update.bias_read):
-            m.d.comb += bias_read.addr.eq(update.bias_word)
-        with m.If(update.commit):
-            m.d.comb += [write.addr.eq(update.commit_word), write.data.eq(new), write.en.eq(1),
-                         self.clipped.eq(weight_clips)]
-        with m.If(update.bias_commit):
-            m.d.comb += [bias_write.addr.eq(update.bias_commit_word), bias_write.data.eq(bias_new),
-                         bias_write.en.eq(1), self.clipped.eq(bias_clips << 1)]
-
-        # READ: noise on the way out. Flags are registered beside the memory's address.
-        def amplitudes(tag, name, shift):
-            name, sigma = name + f"{shift or ''}", row_sigma(
-                self.sigma, shift, getattr(self, "kernel", None))
-            plus, minus = (Signal(signed(9), name=f"{name}_{s}") for s in ("plus", "minus"))
-            with m.If(tag.probe & self.selected):
-                m.d.sync += [plus.eq(1 << sigma), minus.eq(-(1 << sigma))]
-            with m.Else():
-                m.d.sync += [plus.eq(0), minus.eq(0)]
-            return plus, minus
-
-        shifts = row_shifts(stage, self.options)
-        size = {shift: amplitudes(self.pass_tag, "weight", shift) for shift in sorted(set(shifts))}
-        negative = Signal()
-        m.d.sync += negative.eq(self.pass_tag.negative)
-        noise = []
-        for lane, bit in enumerate(update.bits):
-            plus, minus = size[shifts[lane // dense.inputs_per_word]]
-            noise.append(Mux(bit ^ negative, minus, plus))
-        if update.masked:
-            noise = [Mux(on, z, 0) for on, z in zip(update.active, noise, strict=True)]
-        noisy = [saturate(m, code + z, dense.weight) for code, z in zip(codes, noise, strict=True)]
-
-        starts = Cat(start_state(self.bias_tag.seed, self.first_generator + g)
-                     for g in range(generators(dense.lanes)))
-        size = {shift: amplitudes(self.bias_tag, "bias", shift) for shift in sorted(set(shifts))}
-        bias_noisy = []
-        for c, code in enumerate(bias_codes):
-            chain = Array(starts[c * words:(c + 1) * words])
-            sign = Signal(name=f"bias_sign{c}")
-            m.d.sync += sign.eq(chain[self.bias_addr] ^ self.bias_tag.negative)
-            plus, minus = self._bias_size(m, size, shifts[c * words:(c + 1) * words])
-            bias_noisy.append(saturate(m, code + Mux(sign, minus, plus), dense.bias))
-        return noisy, bias_noisy
-
-    def _bias_size(self, m, size, shifts):
-        """Amplitudes of the bias word that was addressed, whose outputs have these d."""
-        if len(set(shifts)) == 1:
-            return size[shifts[0]]
-        shift = Signal(2)
-        m.d.sync += shift.eq(Array(shifts)[self.bias_addr])
-        sizes = [size.get(d, size[shifts[0]]) for d in range(SHIFT_MAX + 1)]
-        return tuple(Array(signs)[shift] for signs in zip(*sizes, strict=True))

@@ -1,0 +1,98 @@
+"""Masters that move while a pass reads them: rule "np" in a trainable weight memory."""
+from amaranth import *
+
+from firmware_models.fused_update import EDGE_BITS
+from firmware_models.rules.node_probe import FRACTION
+
+from .fused_update import FusedUpdate
+
+__all__ = ["fused_commit"]
+
+
+def fused_commit(m, memory, codes, bias_codes, write, bias_write):
+    """M - c_j * u_i  unless M is in the outer sixteenth of its range and would leave it
+
+    Latency: combinational, from the masters that were addressed in the cycle before; they are
+    written back a cycle later. Throughput: a word per cycle.
+
+    Bit-exact with :func:`firmware_models.fused_update.apply`.
+
+    Parameters
+    ----------
+    m : Module
+        Gets a :class:`FusedUpdate` as submodule "fused".
+    memory : WeightMemory
+        ``update`` and ``bias_update`` say that the pass moves what it reads.
+    codes, bias_codes : list of Value
+        Masters of the word that was addressed, one per lane.
+    write, bias_write : ports of its weights and biases
+
+    Returns
+    -------
+    weights, biases : list of Value
+        Masters after the update of this pass.
+    """
+    stage, dense = memory.stage, memory.stage.dense
+    m.submodules.fused = fused = FusedUpdate(
+        stage, residual=memory.residual, bits=memory.bits)
+    for name in ("accepted", "started", "next_addr", "addr", "x", "shift", "fired_in",
+                 "negative_in", "loaded", "w_word", "w_lane", "bias_addr", "bias_last",
+                 "restart"):
+        m.d.comb += getattr(fused, name).eq(getattr(memory, name))
+    m.d.comb += [fused.en.eq(memory.en & memory.update), memory.ready.eq(fused.ready),
+                 memory.spent.eq(fused.spent)]
+
+    bits, drop = memory.bits, fused.model.shift + FRACTION[memory.bits]
+    en, per_word = Signal(), dense.inputs_per_word
+    m.d.sync += en.eq(fused.en)
+    moves = [_moved(m, code, fused.step[lane % per_word], fused.back[lane % per_word],
+                    fused.fired.word_select(lane // per_word, bits),
+                    fused.negative[lane // per_word], drop) for lane, code in enumerate(codes)]
+    bias_en = Signal()
+    m.d.sync += bias_en.eq(memory.bias_update)
+    # The bias counts as an input of full scale.
+    full = 1 << stage.source.width if bits > 1 else fused.model.largest
+    ahead, back = (Const(u, signed(full.bit_length() + 1)) for u in (full, -full))
+    bias_moves = [_moved(m, code, ahead, back,
+                         fused.bias_fired.word_select(c, bits) & bias_en.replicate(bits),
+                         fused.bias_negative[c], drop) for c, code in enumerate(bias_codes)]
+    weights, biases = ([out for out, _ in found] for found in (moves, bias_moves))
+    held, bias_held = (Cat(stop for _, stop in found) for found in (moves, bias_moves))
+
+    late, late_en = Signal.like(memory.addr), Signal()
+    bias_late, bias_late_en = Signal.like(memory.bias_addr), Signal()
+    addr, bias_addr = Signal.like(memory.addr), Signal.like(memory.bias_addr)
+    kept, bias_kept = Signal.like(write.data), Signal.like(bias_write.data)
+    m.d.sync += [
+        addr.eq(memory.addr), late.eq(addr), late_en.eq(en), kept.eq(Cat(weights)),
+        bias_addr.eq(memory.bias_addr), bias_late.eq(bias_addr), bias_late_en.eq(bias_en),
+        bias_kept.eq(Cat(biases)),
+    ]
+    m.d.comb += [
+        write.addr.eq(late), write.data.eq(kept), write.en.eq(late_en),
+        bias_write.addr.eq(bias_late), bias_write.data.eq(bias_kept),
+        bias_write.en.eq(bias_late_en),
+        memory.clipped.eq(Cat(en & held.any(), bias_held.any())),
+    ]
+    return weights, biases
+
+
+def _moved(m, code, step, back, fired, negative, drop):
+    """M - sgn(c) * u, and whether the guard held it; the sum then needs no clip.
+
+    `fired` is |c|. If it has several bits, u is the rounded product of it and `step`, of which
+    `drop` bits are fraction.
+    """
+    if len(fired) > 1:          # in a DSP
+        product = Signal(signed(len(step) + len(fired) + 1))
+        m.d.comb += product.eq(step * fired + (1 << drop >> 1))
+        step = product >> drop
+        back = -step
+    top, edge, go = code[-EDGE_BITS:], Signal(), Signal()
+    out = Signal(signed(len(code)))
+    m.d.comb += [
+        edge.eq(top[:-1] == (~top[-1]).replicate(EDGE_BITS - 1)),
+        go.eq(fired.any() & ~(edge & (negative ^ step[-1] ^ top[-1]))),
+        out.eq(code + Mux(go, Mux(negative, step, back), 0)),
+    ]
+    return out, fired.any() & ~go

@@ -1,0 +1,101 @@
+"""Noise on the way out of a trainable weight memory: what a probe pass of rule "es" is served."""
+from amaranth import *
+
+from firmware_models.directions import SHIFT_MAX
+from firmware_models.noise import generators
+
+from .directions import row_shifts, row_sigma
+from .noise import start_state
+from .requantize import saturate
+
+__all__ = ["perturbed", "perturbed_biases"]
+
+
+def perturbed(m, memory, update, codes):
+    """Codes of a weight word in a pass: w = clip(w +- z * 2**sigma) where it is a probe.
+
+    Latency: combinational, from the codes that were addressed in the cycle before.
+
+    Bit-exact with :func:`firmware_models.weight_memory.perturbed`.
+
+    Parameters
+    ----------
+    m : Module
+    memory : WeightMemory
+        Its ``pass_tag``, ``selected``, ``sigma`` and ``kernel`` are those of the word's address.
+    update : UpdateSweep
+        Has the signs of the lanes, and which of them are active.
+    codes : list of Value
+        Deployed weights, one per lane, in the format of the weights.
+
+    Returns
+    -------
+    list of Value
+        In the same format.
+    """
+    dense = memory.stage.dense
+    shifts = row_shifts(memory.stage, memory.options)
+    size = _amplitudes(m, memory, memory.pass_tag, "weight", shifts)
+    negative = Signal()
+    m.d.sync += negative.eq(memory.pass_tag.negative)
+    noise = []
+    for lane, bit in enumerate(update.bits):
+        plus, minus = size[shifts[lane // dense.inputs_per_word]]
+        noise.append(Mux(bit ^ negative, minus, plus))
+    if update.masked:
+        noise = [Mux(on, z, 0) for on, z in zip(update.active, noise, strict=True)]
+    return [saturate(m, code + z, dense.weight) for code, z in zip(codes, noise, strict=True)]
+
+
+def perturbed_biases(m, memory, codes):
+    """The same of a bias word, by ``bias_tag``: the noise of the biases is the seed's start state.
+
+    Parameters
+    ----------
+    m : Module
+    memory : WeightMemory
+        Its ``bias_tag`` and ``bias_addr``, ``selected``, ``sigma`` and ``kernel`` count.
+    codes : list of Value
+        Deployed biases of the word that was addressed in the cycle before.
+    """
+    stage, words = memory.stage, memory.stage.drain_words
+    shifts = row_shifts(stage, memory.options)
+    starts = Cat(start_state(memory.bias_tag.seed, memory.first_generator + g)
+                 for g in range(generators(stage.dense.lanes)))
+    size = _amplitudes(m, memory, memory.bias_tag, "bias", shifts)
+    noisy = []
+    for c, code in enumerate(codes):
+        chain = Array(starts[c * words:(c + 1) * words])
+        sign = Signal(name=f"bias_sign{c}")
+        m.d.sync += sign.eq(chain[memory.bias_addr] ^ memory.bias_tag.negative)
+        plus, minus = _bias_size(m, memory, size, shifts[c * words:(c + 1) * words])
+        noisy.append(saturate(m, code + Mux(sign, minus, plus), stage.dense.bias))
+    return noisy
+
+
+def _amplitudes(m, memory, tag, name, shifts):
+    """2**sigma and its negative, by the d of a row; 0 in passes that this layer does not perturb.
+
+    They are registered beside the memory's address.
+    """
+    def of_rows(shift):
+        sigma = row_sigma(memory.sigma, shift, getattr(memory, "kernel", None))
+        plus, minus = (Signal(signed(9), name=f"{name}{shift or ''}_{s}")
+                       for s in ("plus", "minus"))
+        with m.If(tag.probe & memory.selected):
+            m.d.sync += [plus.eq(1 << sigma), minus.eq(-(1 << sigma))]
+        with m.Else():
+            m.d.sync += [plus.eq(0), minus.eq(0)]
+        return plus, minus
+
+    return {shift: of_rows(shift) for shift in sorted(set(shifts))}
+
+
+def _bias_size(m, memory, size, shifts):
+    """Amplitudes of the bias word that was addressed, whose outputs have these d."""
+    if len(set(shifts)) == 1:
+        return size[shifts[0]]
+    shift = Signal(2)
+    m.d.sync += shift.eq(Array(shifts)[memory.bias_addr])
+    sizes = [size.get(d, size[shifts[0]]) for d in range(SHIFT_MAX + 1)]
+    return tuple(Array(signs)[shift] for signs in zip(*sizes, strict=True))
