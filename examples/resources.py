@@ -25,7 +25,7 @@ def rows_to_run() -> dict[str, dict]:
     rows = {name: core_for(rules) | {"multipliers": "--multipliers" in name}
             for name, rules in RULES.items()}
     for name, option in OPTIONS.items():
-        rule = "qzo" if "es" in option.rules else "np"
+        rule = "np" if "np" in option.rules else "qzo"
         if name not in rows["es"]["options"]:       # what comes with a rule is in that row
             rows[f"{rule} --options {name}"] = core_for([rule], [name])
     return rows
