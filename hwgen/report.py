@@ -356,9 +356,13 @@ def _block_names(manifest):
             names[f"core.{unit}{index}"] = f"{unit} {stage['name']}"
         names[f"core.weights{index}.update.noise"] = f"noise {stage['name']}"
         names[f"core.weights{index}.update.directions"] = f"directions {stage['name']}"
+        for unit, of in (("vote", "vote"), ("rounding", "rounding"), ("momentum", "momentum"),
+                         ("weights_shadow", "shadow"), ("biases_shadow", "shadow")):
+            names[f"core.weights{index}.{unit}"] = f"{of} {stage['name']}"
         names[f"core.noise{index}"] = f"node noise {stage['name']}"
     names |= {f"core.{unit}": unit
-              for unit in ("readout", "loss", "controller", "progress", "journal")}
+              for unit in ("readout", "loss", "controller", "progress", "journal", "drift", "load",
+                           "snapshot")}
     names["core.nodes"] = "node errors"
     names |= {"core.controller.fitness": "fitness", "core.registers": "registers"}
     return names | {manifest["top"]: "between blocks"}
