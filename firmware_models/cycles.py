@@ -136,7 +136,10 @@ class CycleModel:
             # IDLE sees the vector, then PASSES offers one pass after the other.
             offered = max(ready, idle) + 1
             self._walk(offered, entry, base=True, owned=True)
-            for _ in range(2 * settings.pairs):
+            loss = 0
+            for k in range(2 * settings.pairs):
+                if k == 2 and settings.sharp:       # the others wait for the first pair's losses
+                    offered = loss + 1
                 loss = self._walk(offered, entry, owned=True)
             passes += 2 * settings.pairs
             batch_index += 1

@@ -74,12 +74,16 @@ REGISTERS = (
               "the same quarter for ever, 3 none; biases always", 0, ES, options=("sparse",)),
         Field("kernel", 10, 1, "amplitude and rate are smaller in rows of smaller weights", 0, ES,
               options=("kernel",)),
+        Field("sharp", 12, 3, "0, or all pairs but a sample's first are measured 2**(sharp - 1) "
+              "weight steps up the way that it found to be up", 0, ES, options=("sharp",)),
+        Field("sigma_decay", 15, 1, "the amplitude halves whenever the rate does", 0, ES,
+              options=("sigma_decay",)),
     )),
     _value("layers", 0x14, 14, "bit l: stage l learns", "rw"),
     _value("pairs", 0x18, 7, "antithetic pairs per sample", "rw", 4, rules=ES),
     _value("batch", 0x1C, 9, "samples per update, 1 to 256", "rw", 1, rules=ES),
     _value("sigma", 0x20, 3, "probe amplitude: 2**(sigma - 6) in the pre-activation (np), 2**sigma "
-           "weight steps (es)", "rw", 5),
+           "steps of an 8-bit weight (es)", "rw", 5),
     Register("rate", 0x24, "rw", (
         Field("lr_shift", 0, 4, "np: a node's error at which its weights move is 2**lr_shift / 256 "
               "bit; es: a fitness of 1 moves a master by 2**(7 - lr_shift) steps", 9),
@@ -178,7 +182,8 @@ def settings_fields(settings, registers: dict) -> dict[str, dict[str, int]]:
     values = {
         "rule": {"fitness": FITNESSES.index(settings.fitness), "turn": int(settings.turn),
                  "np": int(settings.rule == "np"), "sparse": SPARSE.index(settings.sparse),
-                 "rank1": int(settings.rank1), "kernel": int(settings.kernel)},
+                 "rank1": int(settings.rank1), "kernel": int(settings.kernel),
+                 "sharp": settings.sharp, "sigma_decay": int(settings.sigma_decay)},
         "layers": {"value": sum(1 << layer for layer in settings.layers)},
         "pairs": {"value": settings.pairs}, "batch": {"value": settings.batch},
         "sigma": {"value": settings.sigma_log2},

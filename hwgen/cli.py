@@ -135,6 +135,8 @@ def _learning(sub) -> None:
                        ("batch", "es: samples per update"),
                        ("vote", "es, with --options vote: a weight moves by one step where its "
                         "change exceeds this, say theta * isqrt(pairs); 0: off"),
+                       ("sharp", "es, with --options sharp: 0, or all pairs but a sample's first "
+                        "are measured 2**(sharp - 1) weight steps up the way it found; to 7"),
                        ("start", "with --options drift: learning starts from this running loss "
                         "on, in 1/256 bit; 0: it is always on"),
                        ("stop", "with --options drift: learning stops below this running loss, in "
@@ -153,6 +155,8 @@ def _learning(sub) -> None:
                        help="es: noise of rank one: a sign per input times a sign per output")
     group.add_argument("--kernel", action="store_true", default=argparse.SUPPRESS,
                        help="es: smaller amplitude and rate in rows of smaller weights")
+    group.add_argument("--sigma-decay", action="store_true", default=argparse.SUPPRESS,
+                       help="es, with --options sigma_decay: the amplitude halves with the rate")
 
 
 def _grid(sub) -> None:

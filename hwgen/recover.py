@@ -38,7 +38,8 @@ RULES = {
 FAMILY = {"np": "np", "es": "es", "qzo": "es", "delta": "np"}
 IMPLIED = {"es": ("rank",)}
 OPTIONS = {"np": ("probes", "head_shift", "turn", "skip"),
-           "es": ("pairs", "batch", "fitness", "vote", "sparse", "rank1", "kernel")}
+           "es": ("pairs", "batch", "fitness", "vote", "sparse", "rank1", "kernel", "sharp",
+                  "sigma_decay")}
 # Found on the validation split of MNIST with noise:0.3.
 DEFAULTS = {
     "np": {}, "delta": {"probes": 0},

@@ -357,6 +357,7 @@ def _block_names(manifest):
         names[f"core.weights{index}.update.noise"] = f"noise {stage['name']}"
         names[f"core.weights{index}.update.directions"] = f"directions {stage['name']}"
         for unit, of in (("vote", "vote"), ("rounding", "rounding"), ("momentum", "momentum"),
+                         ("neighbour", "neighbour"),
                          ("weights_shadow", "shadow"), ("biases_shadow", "shadow")):
             names[f"core.weights{index}.{unit}"] = f"{of} {stage['name']}"
         names[f"core.noise{index}"] = f"node noise {stage['name']}"
@@ -364,7 +365,8 @@ def _block_names(manifest):
               for unit in ("readout", "loss", "controller", "progress", "journal", "drift", "load",
                            "snapshot")}
     names["core.nodes"] = "node errors"
-    names |= {"core.controller.fitness": "fitness", "core.registers": "registers"}
+    names |= {"core.controller.fitness": "fitness",
+              "core.controller.sharpness": "sharpness", "core.registers": "registers"}
     return names | {manifest["top"]: "between blocks"}
 
 

@@ -11,6 +11,7 @@ from firmware_models.rules.es import COEFFICIENT_WIDTH, VOTE_WIDTH
 from .fitness import DELTA_WIDTH, FitnessUnit
 from .noise import next_seed
 from .shapes import address, tag_layout
+from .sharpness import Sharpness
 
 __all__ = ["LearnController"]
 
@@ -21,6 +22,7 @@ class LearnController(wiring.Component):
     For a sample that may be learned from, at the lowest selected stage:
 
         base pass; for each pair: pass with +z, pass with -z; wait for the losses
+        (option "sharp": after the first pair also, before the others)
         after `batch` samples: fitness, then one update sweep per selected layer; release the sample
 
     Only (seed, loss difference) of each pair is kept. The stages before the lowest selected one
@@ -66,6 +68,10 @@ class LearnController(wiring.Component):
     updated : ``Out(1)``
         An update has ended.
     next_seed, batch_index : ``Out``
+    sharp : ``In(3)``; away, down, rho, first_seed : ``Out``
+        Option "sharp": a setting; :class:`rtl.sharpness.Sharpness`.
+    sigma_decay : ``In(1)``
+        Option "sigma_decay": ``sigma`` is ``sigma_in`` less the decays, 0 at least.
     vote_in : ``In(14)``; vote : ``Out(14)``
         Option "vote": a setting, and as it was when the sample started.
     """
@@ -92,6 +98,9 @@ class LearnController(wiring.Component):
             "busy": Out(1), "torn": Out(1), "torn_clear": In(1),
             "next_seed": Out(BITS, init=1), "batch_index": Out(9),
             **({"vote_in": In(VOTE_WIDTH), "vote": Out(VOTE_WIDTH)} if "vote" in options else {}),
+            **({"sigma_decay": In(1)} if "sigma_decay" in options else {}),
+            **({"sharp": In(3), "away": Out(1), "down": Out(1), "rho": Out(3),
+                "first_seed": Out(BITS)} if "sharp" in options else {}),
             **({"record": Out(1), "record_last": Out(1),
                 "record_coefficient": Out(signed(COEFFICIENT_WIDTH))}
                if "journal" in options else {}),
@@ -154,6 +163,13 @@ class LearnController(wiring.Component):
         with m.Elif(draw):
             m.d.sync += self.next_seed.eq(next_seed(m, self.next_seed))
 
+        sigma = self.sigma_in
+        if "sigma_decay" in self.options:
+            less = Mux(self.decays < sigma, (sigma - self.decays)[:len(sigma)], 0)
+            sigma = Mux(self.sigma_decay, less, sigma)
+        sharpness = None
+        if "sharp" in self.options:
+            m.submodules.sharpness = sharpness = Sharpness()
         decayed = Signal(5)
         m.d.comb += decayed.eq(self.lr_shift + self.decays)
         m.d.comb += self.pair.eq(replay)
@@ -164,11 +180,13 @@ class LearnController(wiring.Component):
                     m.d.sync += [
                         layers.eq(self.layers), entry.eq(entry_now), pairs.eq(self.pairs),
                         batch.eq(self.batch), fitness_kind.eq(self.fitness),
-                        self.sigma.eq(self.sigma_in),
+                        self.sigma.eq(sigma),
                         lr_shift.eq(Mux(decayed > 15, 15, decayed)),
                     ]
                     if "vote" in self.options:
                         m.d.sync += self.vote.eq(self.vote_in)
+                    if sharpness is not None:
+                        m.d.sync += sharpness.log2.eq(self.sharp)
                     m.next = "PASSES"
             with m.State("PASSES"):
                 m.d.comb += self.pass_valid.eq(1)
@@ -181,6 +199,13 @@ class LearnController(wiring.Component):
                             m.d.sync += probe.eq(probe + 1)
                             with m.If(last_probe):
                                 m.next = "LOSSES"
+                            if sharpness is not None:
+                                with m.Elif((probe == 0) & sharpness.wait):
+                                    m.next = "FIRST_LOSSES"
+            if sharpness is not None:
+                with m.State("FIRST_LOSSES"):       # s = sgn(D_0)
+                    with m.If(sharpness.known):
+                        m.next = "PASSES"
             with m.State("LOSSES"):
                 with m.If(returned == pairs):
                     m.d.sync += self.batch_index.eq(self.batch_index + 1)
@@ -250,6 +275,16 @@ class LearnController(wiring.Component):
             m.d.sync += plus.eq(self.loss)
             with m.If(self.loss_probe & self.loss_negative):
                 m.d.sync += returned.eq(returned + 1)
+
+        if sharpness is not None:
+            m.d.comb += [
+                sharpness.first.eq(self.pass_valid & self.pass_ready & ~base & (probe == 0)),
+                sharpness.seed.eq(self.pass_tag.seed), sharpness.more.eq(~last_probe),
+                sharpness.loss_valid.eq(delta_write.en), sharpness.plus.eq(plus),
+                sharpness.minus.eq(self.loss), sharpness.release.eq(self.release),
+                *[getattr(self, name).eq(getattr(sharpness, name))
+                  for name in ("away", "down", "rho", "first_seed")],
+            ]
 
         # A reset does not clear these: an update that a reset cut in two must not go unnoticed.
         in_update, cut = Signal(reset_less=True), Signal(reset_less=True)

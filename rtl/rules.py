@@ -63,6 +63,12 @@ def evolution(m, core, registers, loss, progress, readback, by_nodes, buffers, e
     if "vote" in core.options:
         m.d.comb += [control.vote_in.eq(registers.vote),
                      *[weights.vote.eq(control.vote) for weights in trained]]
+    if "sigma_decay" in core.options:
+        m.d.comb += control.sigma_decay.eq(registers.rule_sigma_decay)
+    if "sharp" in core.options:
+        m.d.comb += [control.sharp.eq(registers.rule_sharp), *[
+            getattr(weights, name).eq(getattr(control, name)) for weights in trained
+            for name in ("away", "down", "rho", "first_seed")]]
     forms = held_settings(m, registers, core.options, ~control.busy)
     for position, index in enumerate(core.network.trainable):
         buffer, engine, weights = buffers[index], engines[index], memories[index]

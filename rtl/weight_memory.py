@@ -12,6 +12,7 @@ from firmware_models.weight_memory import to_master
 
 from .directions import settings_members
 from .fused_commit import fused_commit
+from .neighbour import Neighbour
 from .perturbation import perturbed, perturbed_biases
 from .shadow_memory import ShadowMemory
 from .shapes import address, tag_layout
@@ -55,8 +56,8 @@ class WeightMemory(wiring.Component):
     first_generator, max_pairs : int
         Of "es".
     options : tuple of str
-        Of "es": "vote", and those of :class:`rtl.directions.Directions`. Of both rules: "load",
-        "snapshot".
+        Of "es": "vote", "sharp", and those of :class:`rtl.directions.Directions`. Of both rules:
+        "load", "snapshot".
     copy_words : int
         Of option "snapshot": words of the longest memory that is copied.
 
@@ -75,11 +76,13 @@ class WeightMemory(wiring.Component):
     copy_addr, copy_take, copy_restore : ``In``
         Option "snapshot": copy this word, if there is one, aside or back; a cycle later it is.
     selected : ``In(1)``; sigma : ``In(3)``
-        "es": probes perturb this layer, by 2**sigma.
+        "es": probes perturb this layer, by 2**sigma steps of 8-bit weights.
     sweep, sweep_done, accumulate, pair, seed, coefficient, last_pair
         "es": :class:`rtl.update_sweep.UpdateSweep`.
     vote : ``In(14)``
         "es" with option "vote": threshold of :class:`rtl.vote.Vote`.
+    away, down : ``In(1)``; rho : ``In(3)``; first_seed : ``In(32)``
+        "es" with option "sharp": :class:`rtl.sharpness.Sharpness`.
     sparse, rank1, kernel
         With the options: :class:`rtl.update_sweep.UpdateSweep`.
     accepted, started, next_addr, x, fired_in, negative_in, shift, loaded, w_word, w_lane, ready,
@@ -123,6 +126,8 @@ class WeightMemory(wiring.Component):
             }
             if "vote" in options:
                 members |= {"vote": In(VOTE_WIDTH)}
+            if "sharp" in options:
+                members |= {"away": In(1), "down": In(1), "rho": In(3), "first_seed": In(BITS)}
         if "np" in rules:
             check(stage, residual, bits)
             members |= {
@@ -169,8 +174,9 @@ class WeightMemory(wiring.Component):
         bias_served = [code[residual:].as_signed() for code in bias_served]
         if "es" in self.rules:
             update = sweep_commit(m, self, read, write, bias_read, bias_write)
-            served = perturbed(m, self, update, served)
-            bias_served = perturbed_biases(m, self, bias_served)
+            neighbour = self._neighbour(m) if "sharp" in self.options else None
+            served = perturbed(m, self, update, neighbour, served)
+            bias_served = perturbed_biases(m, self, neighbour, bias_served)
         if "load" in self.options:
             self._load(m, codes, bias_codes, write, bias_write)
         if "snapshot" in self.options:
@@ -191,6 +197,15 @@ class WeightMemory(wiring.Component):
         m.d.comb += self.window_data.eq(
             Mux(self.window_word < words, selected(codes), selected(bias_codes)))
         return m
+
+    def _neighbour(self, m):
+        """Option "sharp": the direction of the sample's first pair."""
+        m.submodules.neighbour = neighbour = Neighbour(
+            self.stage, first_generator=self.first_generator, options=self.options)
+        m.d.comb += neighbour.seed.eq(self.first_seed)
+        for name in ("en", "first", "bias_addr", "down", *neighbour.forms):
+            m.d.comb += getattr(neighbour, name).eq(getattr(self, name))
+        return neighbour
 
     def _load(self, m, codes, bias_codes, write, bias_write):
         """Write the word that the window reads back to where it was, with one lane replaced."""

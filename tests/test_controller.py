@@ -168,6 +168,67 @@ def test_records(pairs, batch, fitness):
                        for pair, seed, c in update]
 
 
+@pytest.mark.parametrize("stall", ["none", "most"])
+@pytest.mark.parametrize("pairs, batch, sharp", [(1, 1, 3), (2, 1, 1), (4, 3, 7), (3, 1, 0)])
+def test_sharp(pairs, batch, sharp, stall):
+    """The second pair waits for the first one's losses; all later ones find its sign and seed."""
+    m, dut, _ = controller(("sharp",))
+    world, count, entered = World(dut, stall), 6, []
+
+    async def watch(ctx):
+        while True:
+            _, _, valid, ready, *found = await ctx.tick().sample(
+                dut.pass_valid, dut.pass_ready, dut.pass_tag.probe, dut.pass_tag.seed, dut.away,
+                dut.down, dut.first_seed, dut.rho)
+            if valid and ready:
+                entered.append((found, len(world.owed)))
+
+    async def bench(ctx):
+        configure(ctx, dut, pairs=pairs, batch=batch, fitness=0, sharp=sharp)
+        await restart(ctx, dut)
+        ctx.set(dut.head_learn, 0b01)
+        for n in range(count):
+            await wait(ctx, n)
+            ctx.set(dut.head_valid, 0b01)
+            await until(ctx, dut.release)
+            ctx.set(dut.head_valid, 0)
+            await ctx.tick()
+
+    simulate(m, bench, world.run, watch, deadline=count * 100 * (pairs + 2))
+    assert len(entered) == count * (2 * pairs + 1)
+    for n in range(count):
+        of_sample = entered[n * (2 * pairs + 1):(n + 1) * (2 * pairs + 1)]
+        seed = of_sample[1][0][1]
+        difference = loss_of(seed, 0) - loss_of(seed, 1)
+        for k, ((probe, _, away, down, first_seed, rho), owed) in enumerate(of_sample):
+            assert probe == (k > 0) and away == (sharp > 0 and k > 2)
+            if away:
+                assert (down, first_seed, rho) == (difference < 0, seed, sharp - 1)
+            if sharp and k == 3:
+                assert owed <= 1        # itself, where the world was faster
+
+
+def test_amplitude_decays():
+    """With the setting, the amplitude of a sample is that of the decays when it starts."""
+    m, dut, _ = controller(("sigma_decay",))
+    world, found = World(dut, "none"), []
+
+    async def bench(ctx):
+        configure(ctx, dut, pairs=1, sigma_in=5)
+        await restart(ctx, dut)
+        ctx.set(dut.head_learn, 0b01)
+        for n in range(18):             # an update each: the world's decays are their number
+            ctx.set(dut.sigma_decay, n != 3)
+            ctx.set(dut.head_valid, 0b01)
+            await until(ctx, dut.release)
+            found.append(ctx.get(dut.sigma))
+            ctx.set(dut.head_valid, 0)
+            await ctx.tick()
+
+    simulate(m, bench, world.run, deadline=3000)
+    assert found == [5, 4, 3, 5, 1] + 13 * [0]
+
+
 def test_hold_and_learn_bit():
     """Nothing starts on hold, without the learn bit, with learning off, or at another layer."""
     m, dut, _ = controller()

@@ -1,5 +1,6 @@
 """The cycle model predicts every cycle of the simulated core."""
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,7 +27,8 @@ NETWORKS = {
 def case(request, tmp_path_factory):
     network, trained = NETWORKS[request.param]
     return network, trained, build(network, tmp_path_factory.mktemp("core"),
-                                   rules=("np", "es"), max_pairs=4, options=("rank", "shaping"))
+                                   rules=("np", "es"), max_pairs=4,
+                                   options=("rank", "shaping", "sharp"))
 
 
 def check(network, device, job, **options) -> None:
@@ -54,7 +56,9 @@ def test_inference(case, logits):
 @pytest.mark.parametrize("options", [
     {"pairs": 4, "fitness": "rank", "batch": 2}, {"pairs": 1, "fitness": "sign"},
     {"pairs": 3, "fitness": "sign", "batch": 3, "last": True}, {"pairs": 3, "fitness": "zscore"},
-    {"pairs": 4, "fitness": "best", "batch": 2}], ids=["rank", "qzo", "last", "zscore", "best"])
+    {"pairs": 4, "fitness": "best", "batch": 2}, {"pairs": 3, "batch": 2, "sharp": 1},
+    {"pairs": 1, "sharp": 7}, {"pairs": 2, "sharp": 2, "last": True}],
+    ids=["rank", "qzo", "last", "zscore", "best", "sharp", "one sharp pair", "sharp last"])
 def test_learning(case, options, learn):
     network, trained, manifest = case
     options = dict(options)
@@ -142,3 +146,7 @@ def test_by_hand():
     loss = 6 + 1 + 2 * 5 + 15 + 3 + 4
     assert learned.passes == 3
     assert learned.idle_cycle == loss + 2 + 3 + ((5 + 1) + 3 + 2 + 1) + 1
+    # A second pair enters with the cycle after the first one's last loss.
+    two = CycleModel(network).run(1, replace(settings, pairs=2, sharp=1))
+    loss += 1 + 5 + 15 + 3 + 4
+    assert two.idle_cycle == loss + 2 + 2 * 3 + (2 * (5 + 1) + 3 + 2 + 1) + 1

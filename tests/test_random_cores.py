@@ -53,7 +53,8 @@ def draw_settings(rng, network, core) -> Settings:
             batch=int(rng.integers(1, 3)), fitness=str(rng.choice(FITNESSES)),
             vote=int(rng.choice([0, 0, 5, 100])), rank1=bool(rng.integers(2)),
             sparse=str(rng.choice(["off", "hash", "static", "biases"])),
-            kernel=bool(rng.integers(2)))
+            kernel=bool(rng.integers(2)), sharp=int(rng.choice([0, 0, 1, 2, 4, 7])),
+            sigma_decay=bool(rng.integers(2)))
         if set(needed(settings)) <= set(core["options"]):
             return settings
 

@@ -1,4 +1,5 @@
-"""Sharpness-aware pairs, decay of the amplitude, amplitudes of wide weights: by definition."""
+# amaranth: UnusedElaboratable=no
+"""Sharpness-aware pairs, decay of the amplitude, amplitudes of wide weights; the unit."""
 from dataclasses import replace
 
 import numpy as np
@@ -11,8 +12,10 @@ from firmware_models.learner import Learner
 from firmware_models.loss import cross_entropy
 from firmware_models.settings import Settings
 from firmware_models.weight_memory import deployed
+from rtl.sharpness import Sharpness
 
 from .networks import samples, small_network
+from .pysim import simulate
 
 
 def losses_of(network, learner, offsets, x, label):
@@ -99,3 +102,50 @@ def test_amplitudes_of_wide_weights():
     for learner in learners:
         learner.step(*(part[0] for part in samples(narrow, 1)))
     assert learners[0].state.deltas.tolist() == learners[1].state.deltas.tolist()
+
+
+@pytest.mark.parametrize("log2", [0, 1, 7])
+@pytest.mark.parametrize("pairs", [1, 2, 4])
+def test_unit(pairs, log2):
+    """Samples one after the other: what the first pair finds holds from its loss to the end."""
+    dut, rng, seen, expected = Sharpness(), np.random.default_rng(4), [], []
+
+    async def loss(ctx, plus, minus):
+        for name, value in (("plus", plus), ("minus", minus), ("loss_valid", 1)):
+            ctx.set(getattr(dut, name), value)
+        known = ctx.get(dut.known)
+        await ctx.tick()
+        ctx.set(dut.loss_valid, 0)
+        return known
+
+    async def bench(ctx):
+        ctx.set(dut.log2, log2)
+        for n in range(12):
+            plus, seed = (int(value) for value in rng.integers(1, 2 ** 14 - 1, 2))
+            s, found = n % 3 - 1, []
+            assert not ctx.get(dut.away)
+            for pair in range(pairs):
+                ctx.set(dut.more, pair < pairs - 1)
+                ctx.set(dut.first, pair == 0)
+                ctx.set(dut.seed, seed + pair)
+                assert ctx.get(dut.wait) == (log2 > 0 and pair < pairs - 1)
+                for _ in range(2):              # both passes
+                    await ctx.tick()
+                ctx.set(dut.first, 0)
+                await ctx.tick()
+                # Later pairs find other differences, which do not count.
+                difference = s if pair == 0 else 1
+                found += [await loss(ctx, plus, plus - difference), ctx.get(dut.away),
+                          ctx.get(dut.away) and ctx.get(dut.down)]
+            seen.append(found)
+            asked = log2 > 0 and pairs > 1
+            away, down = int(asked and s != 0), int(asked and s < 0)
+            expected.append([int(asked), away, down] + (pairs - 1) * [0, away, down])
+            assert ctx.get(dut.first_seed) == seed and ctx.get(dut.rho) == (log2 - 1) % 8
+            ctx.set(dut.release, 1)
+            await ctx.tick()
+            ctx.set(dut.release, 0)
+
+    simulate(dut, bench, deadline=12 * (4 * pairs + 1) + 2)
+    assert seen == expected
+    assert dut.latency_cycles == 1 and len(dut.first_seed) == 32
