@@ -10,7 +10,8 @@ import numpy as np
 
 from .noise import beside
 
-LIMIT = 3                           # m is -3 to 3
+LIMIT, COUNTER_WIDTH = 3, 3         # m is -3 to 3
+COUNTER_WORD = 1 << 15              # of the window: counters of weight word 0
 # The sign is the counter's where these bits of the generator's word, counted from the lane's own,
 # are both 1; at the limit the first one is enough.
 GUIDE_BITS = (5, 25)
@@ -30,6 +31,14 @@ def guided(z, states, counters) -> np.ndarray:
     magnitude = np.abs(counters)
     forced = first & ((magnitude == LIMIT) | (magnitude == LIMIT - 1) & second)
     return np.where(forced, np.sign(counters), z)
+
+
+def check(network) -> None:
+    """ValueError for a layer whose counters the window does not reach."""
+    for index in network.trainable:
+        if (words := network.stages[index].dense.reuse_factor) > COUNTER_WORD:
+            raise ValueError(f"stage {index} has {words} weight words; with option momentum there "
+                             f"may be {COUNTER_WORD}: take a smaller reuse factor")
 
 
 def follow(counters, change) -> np.ndarray:

@@ -34,6 +34,8 @@ OPTIONS = {
                     lambda s: s.sharp > 0),
     "sigma_decay": Option(("es",), "an amplitude that halves with the rate",
                           lambda s: s.sigma_decay),
+    "momentum": Option(("es",), "probes drawn around the way that weights have gone",
+                       lambda s: s.momentum),
     "journal": Option(("es",), "the last updates' seeds and coefficients, to rebuild weights from",
                       lambda s: False),
     "load": Option(("np", "es"), "the host writes weights", lambda s: False),
@@ -41,6 +43,9 @@ OPTIONS = {
     "drift": Option(("np", "es"), "the running loss starts and stops learning",
                     lambda s: s.start > 0),
 }
+
+# Options that cannot be had together.
+APART = {("momentum", "journal"): "its directions depend on all earlier updates"}
 
 
 def needed(settings) -> tuple[str, ...]:
@@ -50,10 +55,13 @@ def needed(settings) -> tuple[str, ...]:
 
 
 def checked(options, rules) -> tuple[str, ...]:
-    """The options in their order, or ValueError for one that is unknown or serves no rule."""
+    """The options in their order, or ValueError for what is unknown or cannot be had."""
     for name in options:
         if name not in OPTIONS:
             raise ValueError(f"unknown option {name!r}; there are {', '.join(OPTIONS)}")
         if not set(OPTIONS[name].rules) & set(rules):
             raise ValueError(f"option {name} needs rule {' or '.join(OPTIONS[name].rules)}")
+    for pair, why in APART.items():
+        if set(pair) <= set(options):
+            raise ValueError(f"option {pair[0]} does not go with {pair[1]}: {why}")
     return tuple(name for name in OPTIONS if name in options)

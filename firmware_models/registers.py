@@ -2,6 +2,7 @@
 from dataclasses import dataclass, replace
 
 from .directions import SPARSE
+from .momentum import COUNTER_WORD
 from .rules.es import FITNESSES, VOTE_WIDTH
 
 
@@ -74,6 +75,8 @@ REGISTERS = (
               "the same quarter for ever, 3 none; biases always", 0, ES, options=("sparse",)),
         Field("kernel", 10, 1, "amplitude and rate are smaller in rows of smaller weights", 0, ES,
               options=("kernel",)),
+        Field("momentum", 11, 1, "signs of the noise lean to the way that the weights have gone",
+              0, ES, options=("momentum",)),
         Field("sharp", 12, 3, "0, or all pairs but a sample's first are measured 2**(sharp - 1) "
               "weight steps up the way that it found to be up", 0, ES, options=("sharp",)),
         Field("sigma_decay", 15, 1, "the amplitude halves whenever the rate does", 0, ES,
@@ -118,7 +121,7 @@ REGISTERS = (
     )),
     Register("window", 0x50, "rw", (
         Field("word", 0, 16, "memory word, pair of the population, slot of the journal, or node; "
-              "biases follow the weights"),
+              f"biases follow the weights; {COUNTER_WORD} + k: momentum of weight word k, -3 to 3"),
         Field("lane", 16, 12, "lane in the word; population: 0 seed, 1 loss difference; journal: "
               "0 seed, 1 coefficient (7:0), last of its update (8), sparse (10:9), rank1 (11), "
               "kernel (12), layers as in `layers` (28:16), 2 vote"),
@@ -183,7 +186,8 @@ def settings_fields(settings, registers: dict) -> dict[str, dict[str, int]]:
         "rule": {"fitness": FITNESSES.index(settings.fitness), "turn": int(settings.turn),
                  "np": int(settings.rule == "np"), "sparse": SPARSE.index(settings.sparse),
                  "rank1": int(settings.rank1), "kernel": int(settings.kernel),
-                 "sharp": settings.sharp, "sigma_decay": int(settings.sigma_decay)},
+                 "momentum": int(settings.momentum), "sharp": settings.sharp,
+                 "sigma_decay": int(settings.sigma_decay)},
         "layers": {"value": sum(1 << layer for layer in settings.layers)},
         "pairs": {"value": settings.pairs}, "batch": {"value": settings.batch},
         "sigma": {"value": settings.sigma_log2},

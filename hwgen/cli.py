@@ -155,6 +155,9 @@ def _learning(sub) -> None:
                        help="es: noise of rank one: a sign per input times a sign per output")
     group.add_argument("--kernel", action="store_true", default=argparse.SUPPRESS,
                        help="es: smaller amplitude and rate in rows of smaller weights")
+    group.add_argument("--momentum", action="store_true", default=argparse.SUPPRESS,
+                       help="es, with --options momentum: probes are drawn around the way that "
+                       "the weights have gone")
     group.add_argument("--sigma-decay", action="store_true", default=argparse.SUPPRESS,
                        help="es, with --options sigma_decay: the amplitude halves with the rate")
 

@@ -38,8 +38,8 @@ RULES = {
 FAMILY = {"np": "np", "es": "es", "qzo": "es", "delta": "np"}
 IMPLIED = {"es": ("rank",)}
 OPTIONS = {"np": ("probes", "head_shift", "turn", "skip"),
-           "es": ("pairs", "batch", "fitness", "vote", "sparse", "rank1", "kernel", "sharp",
-                  "sigma_decay")}
+           "es": ("pairs", "batch", "fitness", "vote", "sparse", "rank1", "kernel", "momentum",
+                  "sharp", "sigma_decay")}
 # Found on the validation split of MNIST with noise:0.3.
 DEFAULTS = {
     "np": {}, "delta": {"probes": 0},
@@ -113,7 +113,8 @@ def run(recovery: Recovery, network: Network, manifest: Path, seed: int, residua
         bits = device.manifest["coefficient_bits"]
         # The compiled twin of the golden model, where there is one; tests show that they are equal.
         learner = FastLearner(network, settings, residual) if settings.rule == "np" and bits == 1 \
-            else Learner(network, settings, residual, bits, device.journal_records)
+            else Learner(network, settings, residual, bits, device.journal_records,
+                         momentum="momentum" in device.manifest["options"])
         device.configure(settings)
         records = device.journal() if journal else None
         ends = np.linspace(0, len(x), POINTS + 1).astype(int)

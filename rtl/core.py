@@ -3,6 +3,7 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from firmware_models import momentum
 from firmware_models.evolution import first_generators
 from firmware_models.journal import check_size
 from firmware_models.network import Network
@@ -92,6 +93,8 @@ class Core(wiring.Component):
         self.coefficient_bits = 4 if multipliers else 1
         self.rules = tuple(rule for rule in RULES if rule in rules) if learning else ()
         self.options = checked(options, rules) if learning else ()
+        if "momentum" in self.options:
+            momentum.check(self.network)
         self.journal_records = check_size(journal_records)
         super().__init__({
             "s_axis_tdata": In(BEAT_WIDTH), "s_axis_tuser": In(USER_WIDTH),

@@ -5,9 +5,11 @@ from amaranth.lib.wiring import In, Out
 
 from firmware_models import directions, noise
 from firmware_models.directions import MASK_BITS, SPARSE, STATIC_START
+from firmware_models.momentum import COUNTER_WIDTH
 from firmware_models.network import Stage
 from firmware_models.noise import BITS, NOISE_SHIFTS, generators
 
+from .momentum import guided
 from .noise import start_state, xorshift
 
 __all__ = ["Directions", "held_settings", "row_coefficient", "row_shifts", "row_sigma",
@@ -16,7 +18,7 @@ __all__ = ["Directions", "held_settings", "row_coefficient", "row_shifts", "row_
 
 def settings_members(options: tuple[str, ...]) -> dict:
     """Settings of the directions that cores with `options` have: members by register field."""
-    widths = {"sparse": 2, "rank1": 1, "kernel": 1}
+    widths = {"sparse": 2, "rank1": 1, "kernel": 1, "momentum": 1}
     return {name: In(width) for name, width in widths.items() if name in options}
 
 
@@ -57,6 +59,7 @@ class Directions(wiring.Component):
     """z_l = 0 where lane l is not active, else 1 - 2 sign_l
 
     rank1:   sign_l = A_i ^ B_j instead of s[l], A_i = s[i % 32], B_j the sign of bias j
+    momentum: signs that lean to counters m_l, see :func:`rtl.momentum.guided`
     sparse:  active_l = 1 | s[l + 11] & s[l + 19] | m[l + 11] & m[l + 19] | 0
 
     s is the noise generator's word, m the static mask's own generator, which starts each pass and
@@ -77,7 +80,7 @@ class Directions(wiring.Component):
     first_generator : int
         Number of the layer's first noise generator in the core.
     options : tuple of str
-        "sparse", "rank1"; others are not looked at.
+        "sparse", "rank1", "momentum"; others are not looked at.
 
     Members
     -------
@@ -93,6 +96,8 @@ class Directions(wiring.Component):
         "sparse": position in :data:`firmware_models.directions.SPARSE`.
     rank1 : ``In(1)``
         "rank1": whether signs are products.
+    momentum : ``In(1)``; counters : ``In(3 * lanes)``
+        "momentum": whether signs lean to these counters of the word.
     sign : ``Out(lanes)``
         1 means -1.
     active : ``Out(lanes)``
@@ -105,11 +110,13 @@ class Directions(wiring.Component):
         self.stage, self.options = stage, options
         self.first_generator, self.count = first_generator, generators(stage.dense.lanes)
         lanes = stage.dense.lanes
-        members = settings_members(tuple({"sparse", "rank1"} & set(options)))
+        members = settings_members(tuple({"sparse", "rank1", "momentum"} & set(options)))
         if "sparse" in options:
             members |= {"en": In(1), "first": In(1), "active": Out(lanes)}
         if "rank1" in options:
             members |= {"seed": In(BITS)}
+        if "momentum" in options:
+            members |= {"counters": In(COUNTER_WIDTH * lanes)}
         super().__init__(members | {
             "state": In(BITS * self.count), "bias": In(1), "sign": Out(lanes)})
 
@@ -120,6 +127,8 @@ class Directions(wiring.Component):
         sign = self.state[:lanes]
         if "rank1" in self.options:
             sign = Mux(self.rank1 & ~self.bias, self._products(m, lanes), sign)
+        if "momentum" in self.options:
+            sign = guided(sign, self.state, self.counters, self.momentum & ~self.bias)
         m.d.comb += self.sign.eq(sign)
         if "sparse" in self.options:
             self._sparse(m, lanes)

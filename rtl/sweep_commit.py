@@ -41,6 +41,8 @@ def sweep_commit(m, memory, read, write, bias_read, bias_write):
     m.d.comb += [update.pass_seed.eq(memory.pass_tag.seed),
                  memory.sweep_done.eq(update.sweep_done),
                  memory.accumulate.eq(update.accumulate)]
+    if "momentum" in memory.options:
+        m.d.comb += update.addr.eq(Mux(memory.en, memory.addr, memory.window_word))
 
     v, words = list(update.v), stage.drain_words
     new, bias_new = Signal.like(write.data), Signal.like(bias_write.data)

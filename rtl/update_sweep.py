@@ -3,11 +3,13 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from firmware_models.momentum import COUNTER_WIDTH
 from firmware_models.network import Stage
 from firmware_models.noise import BITS, generators
 from firmware_models.rules.es import COEFFICIENT_WIDTH
 
 from .directions import Directions, row_coefficient, row_shifts, settings_members
+from .momentum import Momentum
 from .noise import NoiseGenerator
 from .shapes import address
 
@@ -39,6 +41,9 @@ class UpdateSweep(wiring.Component):
         A pass reads a word, its first; noise of that word, 1 cycle later.
     sparse, rank1, kernel : ``In``; active : ``Out(lanes)``
         With the options of these names: settings; lanes with noise ("sparse").
+    momentum : ``In(1)``; addr : ``In``; counters : ``Out(3 * lanes)``
+        With option "momentum": a setting; the word that a pass or the host reads; its counters,
+        1 cycle later.
     sweep : ``In(1)``; sweep_done : ``Out(1)``
         Start, end (pulses).
     accumulate : ``Out(1)``; pair, seed, coefficient, last_pair : ``In``
@@ -54,11 +59,14 @@ class UpdateSweep(wiring.Component):
     def __init__(self, stage: Stage, *, first_generator: int, max_pairs: int,
                  options: tuple[str, ...] = ()):
         self.stage, self.forms = stage, settings_members(options)
-        self.masked, self.by_bits = "sparse" in options, bool({"sparse", "rank1"} & set(options))
+        self.masked, self.by_bits = "sparse" in options, bool(
+            {"sparse", "rank1", "momentum"} & set(options))
         self.first_generator, self.max_pairs = first_generator, max_pairs
         word, bias = address(stage.dense.reuse_factor), address(stage.drain_words)
         v = signed(COEFFICIENT_WIDTH + (max_pairs - 1).bit_length())
         active = {"active": Out(stage.dense.lanes)} if self.masked else {}
+        if "momentum" in options:
+            active |= {"addr": In(word), "counters": Out(COUNTER_WIDTH * stage.dense.lanes)}
         super().__init__(self.forms | active | {
             "en": In(1), "first": In(1), "pass_seed": In(BITS), "bits": Out(stage.dense.lanes),
             "sweep": In(1), "sweep_done": Out(1), "accumulate": Out(1),
@@ -161,6 +169,15 @@ class UpdateSweep(wiring.Component):
         m.d.sync += directions.bias.eq(self.accumulate & is_bias)
         if "rank1" in self.forms:
             m.d.comb += directions.seed.eq(noise.seed)
+        if "momentum" in self.forms:
+            m.submodules.momentum = counters = Momentum(self.stage, width=len(self.v[0]))
+            m.d.comb += [
+                counters.addr.eq(Mux(self.accumulate, word, self.addr)),
+                counters.commit.eq(self.commit & self.momentum),
+                counters.commit_word.eq(self.commit_word),
+                *[to.eq(v) for to, v in zip(counters.v, self.v, strict=True)],
+                directions.counters.eq(counters.counters), self.counters.eq(counters.counters),
+            ]
         if not self.masked:
             return directions.sign, None
         # A sweep stays with a word for all pairs; what they share moves on with the first one.

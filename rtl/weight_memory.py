@@ -5,6 +5,7 @@ from amaranth.lib.wiring import In, Out
 
 from firmware_models.formats import Fixed
 from firmware_models.fused_update import check
+from firmware_models.momentum import COUNTER_WIDTH, COUNTER_WORD
 from firmware_models.network import Stage
 from firmware_models.noise import BITS
 from firmware_models.rules.es import COEFFICIENT_WIDTH, VOTE_WIDTH
@@ -71,6 +72,7 @@ class WeightMemory(wiring.Component):
         A lane of a weight word, of a bias word, was clipped or held back in this cycle.
     window_word, window_lane : ``In``; window_en : ``In(1)``; window_data : ``Out``
         Read-back of a master while nothing else runs, 1 cycle late; biases follow the weights.
+        With option "momentum" the counters of word k are word 32768 + k.
     load : ``In(1)``; load_data : ``In``
         Option "load": the master that ``window_data`` shows becomes the low bits of this.
     copy_addr, copy_take, copy_restore : ``In``
@@ -83,7 +85,7 @@ class WeightMemory(wiring.Component):
         "es" with option "vote": threshold of :class:`rtl.vote.Vote`.
     away, down : ``In(1)``; rho : ``In(3)``; first_seed : ``In(32)``
         "es" with option "sharp": :class:`rtl.sharpness.Sharpness`.
-    sparse, rank1, kernel
+    sparse, rank1, kernel, momentum
         With the options: :class:`rtl.update_sweep.UpdateSweep`.
     accepted, started, next_addr, x, fired_in, negative_in, shift, loaded, w_word, w_lane, ready,
     spent, restart
@@ -196,6 +198,11 @@ class WeightMemory(wiring.Component):
 
         m.d.comb += self.window_data.eq(
             Mux(self.window_word < words, selected(codes), selected(bias_codes)))
+        if "momentum" in self.options:
+            with m.If(self.window_word >= COUNTER_WORD):
+                m.d.comb += self.window_data.eq(selected([
+                    update.counters.word_select(lane, COUNTER_WIDTH).as_signed()
+                    for lane in range(lanes)]))
         return m
 
     def _neighbour(self, m):

@@ -14,6 +14,7 @@ from cocotbext.axi import AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStream
 from firmware_models.dense import forward
 from firmware_models.journal import LANES, slots, unpack
 from firmware_models.learner import Learner, compare
+from firmware_models.momentum import COUNTER_WORD
 from firmware_models.registers import ERROR_SPACE, JOURNAL_SPACE, RECORD_SPACE, settings_fields
 from firmware_models.sample_packets import LEARN, BeatLayout, pack
 
@@ -105,13 +106,17 @@ class Bench:
         got |= {"batch_index": 0, "on": 1, "decided": 1} | await self.registers.read("progress")
         seed = "next_seed" if "es" in self.design["rules"] else "seed"
         got["seed"] = (await self.registers.read(seed))["value"]
-        got |= {"weights": {}, "biases": {}}
+        got |= {"weights": {}, "biases": {}, "momenta": {}}
         for index in self.network.trainable:
             stage = self.network.stages[index]
             n_in, n_out, words = stage.dense.n_in, stage.dense.n_out, stage.dense.reuse_factor
             # hls4ml's block layout: flat element r + words * m is lane m of word r.
             flat = [await self.window(index, k % words, k // words) for k in range(n_in * n_out)]
             got["weights"][index] = np.array(flat).reshape(n_out, n_in)
+            if "momentum" in self.design["options"]:
+                flat = [await self.window(index, COUNTER_WORD + k % words, k // words)
+                        for k in range(n_in * n_out)]
+                got["momenta"][index] = np.array(flat).reshape(n_out, n_in)
             drain = stage.drain_words
             got["biases"][index] = np.array([await self.window(index, words + j % drain, j // drain)
                                              for j in range(n_out)])
@@ -279,9 +284,11 @@ async def first_learner(bench: Bench, settings) -> Learner:
     await bench.configure(settings)
     await bench.registers.write("control", logits=1, learn=1)
     learner = Learner(bench.network, settings, bench.design["residual"],
-                      bench.design["coefficient_bits"], journal_records(bench.design))
+                      bench.design["coefficient_bits"], journal_records(bench.design),
+                      momentum="momentum" in bench.design["options"])
     got = await bench.state(0)
-    learner.state = replace(learner.state, weights=got["weights"], biases=got["biases"])
+    learner.state = replace(learner.state, weights=got["weights"], biases=got["biases"],
+                            momenta=got["momenta"])
     if twins:
         learner.line_rate.inputs = twins[-1].line_rate.inputs
         learner.line_rate.means = twins[-1].line_rate.means

@@ -8,6 +8,7 @@ import numpy as np
 from firmware_models import window_load
 from firmware_models.formats import Fixed
 from firmware_models.journal import LANES, Journal, slots, unpack
+from firmware_models.momentum import COUNTER_WORD
 from firmware_models.options import needed
 from firmware_models.registers import ERROR_SPACE, JOURNAL_SPACE, RECORD_SPACE, settings_fields
 from firmware_models.rules.node_probe import MAX_PROBES
@@ -314,7 +315,9 @@ class Device:
         state["deltas"] = journal[:, 1].astype(np.int64)
         state["written"] = self.read("journal") if self.journal_records else 0
         state["records"] = self._records(state["written"])
-        state["momenta"] = {}
+        guided = "momentum" in self.manifest["options"]
+        state["momenta"] = {index: self._momenta(index, stage) for index, stage in
+                            enumerate(self.stages) if stage["trainable"] and guided}
         return state
 
     @property
@@ -430,6 +433,11 @@ class Device:
                               stage["drain_lanes"])
         return (words.T.astype(np.int64).reshape(stage["n_out"], stage["n_in"]),
                 biases.T.astype(np.int64).reshape(stage["n_out"]))
+
+    def _momenta(self, index: int, stage: dict) -> np.ndarray:
+        """Counters [n_out, n_in] of a stage: they lie as the weights do."""
+        words = self._window(index, COUNTER_WORD, stage["reuse_factor"], stage["lanes"])
+        return words.T.astype(np.int64).reshape(stage["n_out"], stage["n_in"])
 
     def _window(self, space: int, first: int, words: int, lanes: int) -> np.ndarray:
         """Words [words, lanes] int32 of the window, from word `first` of `space` on."""
