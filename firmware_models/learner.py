@@ -126,7 +126,7 @@ class Learner:
         if not set(settings.layers) <= set(self.network.trainable):
             raise ValueError(f"layers {settings.layers} are not all trainable: "
                              f"this network trains {self.network.trainable}")
-        if settings.momentum and not self.guided:
+        if settings.rule == "es" and settings.momentum and not self.guided:
             raise ValueError("momentum needs counters: a core with option momentum")
         if settings.rule == "np":
             for index in self.network.trainable:

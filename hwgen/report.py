@@ -356,8 +356,8 @@ def _block_names(manifest):
             names[f"core.{unit}{index}"] = f"{unit} {stage['name']}"
         names[f"core.weights{index}.update.noise"] = f"noise {stage['name']}"
         names[f"core.weights{index}.update.directions"] = f"directions {stage['name']}"
-        for unit, of in (("vote", "vote"), ("rounding", "rounding"), ("momentum", "momentum"),
-                         ("neighbour", "neighbour"),
+        for unit, of in (("vote", "vote"), ("rounding", "rounding"), ("neighbour", "neighbour"),
+                         ("update.momentum", "momentum"),
                          ("weights_shadow", "shadow"), ("biases_shadow", "shadow")):
             names[f"core.weights{index}.{unit}"] = f"{of} {stage['name']}"
         names[f"core.noise{index}"] = f"node noise {stage['name']}"

@@ -46,6 +46,8 @@ def test_recover(tmp_path, capsys):
     ("build --max-pairs 0", "max_pairs must be 1 to 64, not 0"),
     ("build --journal-records 100", "journal_records must be a power of two, 16 to 4096, not 100"),
     ("build --options journal", "option journal needs rule es"),
+    ("build --rules es --options momentum,journal", "option momentum does not go with journal"),
+    ("recover --rule qzo --momentum", "these settings need --options momentum"),
     ("recover --rule es --save-journal", "--save-journal needs --options journal"),
     ("recover --rule magic", "unknown rule 'magic'; there are np, es, qzo, delta"),
     ("recover --rule qzo --fitness rank", "rule qzo has fitness sign"),

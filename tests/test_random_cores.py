@@ -7,7 +7,7 @@ import pytest
 from firmware_models import fused_update
 from firmware_models.cycles import CycleModel
 from firmware_models.line_rate_cycles import schedule
-from firmware_models.options import OPTIONS, needed
+from firmware_models.options import APART, OPTIONS, needed
 from firmware_models.rules.es import FITNESSES
 from firmware_models.settings import Settings
 from hwgen.build import build
@@ -37,6 +37,9 @@ def draw_core(rng, network) -> dict:
         rules = ("es",)
     options = [name for name, option in OPTIONS.items()
                if set(option.rules) & set(rules) and rng.integers(2)]
+    for pair in APART:
+        if set(pair) <= set(options):
+            options.remove(str(rng.choice(pair)))
     return core | {"rules": rules, "options": tuple(options)}
 
 
@@ -53,8 +56,8 @@ def draw_settings(rng, network, core) -> Settings:
             batch=int(rng.integers(1, 3)), fitness=str(rng.choice(FITNESSES)),
             vote=int(rng.choice([0, 0, 5, 100])), rank1=bool(rng.integers(2)),
             sparse=str(rng.choice(["off", "hash", "static", "biases"])),
-            kernel=bool(rng.integers(2)), sharp=int(rng.choice([0, 0, 1, 2, 4, 7])),
-            sigma_decay=bool(rng.integers(2)))
+            kernel=bool(rng.integers(2)), momentum=bool(rng.integers(2)),
+            sharp=int(rng.choice([0, 0, 1, 2, 4, 7])), sigma_decay=bool(rng.integers(2)))
         if set(needed(settings)) <= set(core["options"]):
             return settings
 
