@@ -3,6 +3,7 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from firmware_models.momentum import COUNTER_WIDTH
 from firmware_models.network import Stage
 from firmware_models.noise import BITS, generators
 
@@ -29,7 +30,7 @@ class Neighbour(wiring.Component):
     first_generator : int
         Number of the layer's first noise generator in the core.
     options : tuple of str
-        Of these, "sparse" and "rank1".
+        Of these, "sparse", "rank1" and "momentum".
 
     Members
     -------
@@ -39,8 +40,10 @@ class Neighbour(wiring.Component):
         Bias word that is read.
     seed : ``In(32)``; down : ``In(1)``
         Seed of z_0, and whether s = -1.
-    sparse, rank1 : ``In``
+    sparse, rank1, momentum : ``In``
         With the options of these names: settings.
+    counters : ``In(3 * lanes)``
+        "momentum": of the word, with its noise.
     sign : ``Out(lanes)``
         1 means -1.
     active : ``Out(lanes)``
@@ -52,9 +55,11 @@ class Neighbour(wiring.Component):
 
     def __init__(self, stage: Stage, *, first_generator: int, options: tuple[str, ...] = ()):
         self.stage, self.first_generator = stage, first_generator
-        self.forms = settings_members(tuple({"sparse", "rank1"} & set(options)))
+        self.forms = settings_members(tuple({"sparse", "rank1", "momentum"} & set(options)))
         self.masked = "sparse" in options
         members = {"active": Out(stage.dense.lanes)} if self.masked else {}
+        if "momentum" in self.forms:
+            members |= {"counters": In(COUNTER_WIDTH * stage.dense.lanes)}
         super().__init__(self.forms | members | {
             "en": In(1), "first": In(1), "bias_addr": In(address(stage.drain_words)),
             "seed": In(BITS), "down": In(1),
@@ -77,6 +82,8 @@ class Neighbour(wiring.Component):
             m.d.comb += [directions.state.eq(noise.bits),
                          *[getattr(directions, name).eq(getattr(self, name))
                            for name in self.forms]]
+            if "momentum" in self.forms:
+                m.d.comb += directions.counters.eq(self.counters)
             if "rank1" in self.forms:
                 m.d.comb += directions.seed.eq(self.seed)
             if self.masked:

@@ -176,7 +176,7 @@ class WeightMemory(wiring.Component):
         bias_served = [code[residual:].as_signed() for code in bias_served]
         if "es" in self.rules:
             update = sweep_commit(m, self, read, write, bias_read, bias_write)
-            neighbour = self._neighbour(m) if "sharp" in self.options else None
+            neighbour = self._neighbour(m, update) if "sharp" in self.options else None
             served = perturbed(m, self, update, neighbour, served)
             bias_served = perturbed_biases(m, self, neighbour, bias_served)
         if "load" in self.options:
@@ -205,11 +205,13 @@ class WeightMemory(wiring.Component):
                     for lane in range(lanes)]))
         return m
 
-    def _neighbour(self, m):
+    def _neighbour(self, m, update):
         """Option "sharp": the direction of the sample's first pair."""
         m.submodules.neighbour = neighbour = Neighbour(
             self.stage, first_generator=self.first_generator, options=self.options)
         m.d.comb += neighbour.seed.eq(self.first_seed)
+        if "momentum" in self.options:
+            m.d.comb += neighbour.counters.eq(update.counters)
         for name in ("en", "first", "bias_addr", "down", *neighbour.forms):
             m.d.comb += getattr(neighbour, name).eq(getattr(self, name))
         return neighbour

@@ -25,7 +25,7 @@ CORES = {
     # name: network, rules, options
     "alone": (small_network((10, 8, 6, 4), (1, 2), {0: 5, 1: 4, 2: 3}), ("es",), ("momentum",)),
     "every form": (unlike(small_network((10, 8, 6, 4), (0, 2), {0: 5, 1: 4, 2: 3})), ("es",),
-                   ("rank", "vote", "sparse", "rank1", "kernel", "momentum")),
+                   ("rank", "vote", "sparse", "rank1", "kernel", "momentum", "sharp")),
     "five generators": (small_network((6, 10, 9, 4), (0, 1, 2), {0: 1, 1: 5}, seed=2,
                                       extreme=True), ("es",), ("rank", "sparse", "momentum")),
     "both rules": (small_network((10, 8, 6, 4), (0, 1, 2), {0: 5, 1: 4, 2: 3}), ("np", "es"),
@@ -33,7 +33,8 @@ CORES = {
 }
 FORMS = [{}, {"sparse": "hash"}, {"sparse": "static"}, {"sparse": "biases"}, {"rank1": True},
          {"kernel": True, "fitness": "rank"}, {"vote": 30},
-         {"sparse": "hash", "rank1": True, "kernel": True, "vote": 20, "fitness": "rank"}]
+         {"sparse": "hash", "rank1": True, "kernel": True, "vote": 20, "fitness": "rank"},
+         {"sharp": 4}, {"sparse": "hash", "rank1": True, "kernel": True, "sharp": 2}]
 
 
 @pytest.fixture(scope="module")
