@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .network import Network, Stage
+from .rounding import slots
 from .rules.es import SHAPED
 from .sample_packets import beat_layout
 from .settings import Settings
@@ -47,7 +48,10 @@ def interval_cycles(stage: Stage) -> int:
 
 
 def sweep_cycles(stage: Stage, pairs: int) -> int:
-    """Cycles of an update of a stage: every word once per pair, then the biases."""
+    """Cycles of an update of a stage: every word once per pair, then the biases.
+
+    `pairs` are all that are replayed, those of earlier updates included.
+    """
     return (stage.dense.reuse_factor + 1) * pairs + stage.drain_words + 2
 
 
@@ -83,10 +87,12 @@ class CycleModel:
     network : Network
     learning : bool
         Whether the core has a loss unit behind its last stage.
+    max_pairs : int
+        Pairs that the core can keep.
     """
 
-    def __init__(self, network: Network, learning: bool = True):
-        self.network, self.learning = network, learning
+    def __init__(self, network: Network, learning: bool = True, max_pairs: int = 16):
+        self.network, self.learning, self.kept = network, learning, slots(max_pairs)
         count = len(network.stages)
         self.rings = [_Ring() for _ in range(count)]
         self.loss_ring, self.readout_ring = _Ring(), _Ring()
@@ -94,7 +100,7 @@ class CycleModel:
         self.walk_free = self.output_free = 0
 
     def run(self, samples: int, settings: Settings | None = None, learn=True,
-            logits: bool = False, batch_index: int = 0) -> Schedule:
+            logits: bool = False, batch_index: int = 0, older: int = 0) -> Schedule:
         """Schedule of `samples` samples.
 
         Parameters
@@ -108,6 +114,8 @@ class CycleModel:
             Logits follow each prediction.
         batch_index : int
             Samples already in the current batch.
+        older : int
+            Pairs kept of earlier updates, which rounding "replay" replays.
         """
         learn = np.broadcast_to(learn, (samples,))
         if not settings or not settings.layers:
@@ -147,8 +155,10 @@ class CycleModel:
             if batch_index == settings.batch:
                 batch_index = 0
                 release += fitness_cycles(settings) + sum(
-                    sweep_cycles(self.network.stages[i], settings.pairs) + 1
+                    sweep_cycles(self.network.stages[i], settings.pairs
+                                 + older * (settings.rounding == "replay")) + 1
                     for i in settings.layers)
+                older = min(older + settings.pairs, self.kept - settings.pairs)
             self.rings[entry].release(release)
             idle = release + 1
         return Schedule(np.array(arrival), np.array(self.outputs), idle, passes)

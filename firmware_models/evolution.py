@@ -37,7 +37,7 @@ class Evolution:
 
     def __init__(self, network: Network, residual: int, max_pairs: int, journal_records: int = 0):
         self.network, self.residual, self.journal_records = network, residual, journal_records
-        self.kept = 1 << (max_pairs - 1).bit_length()
+        self.kept = rounding.slots(max_pairs)
         self.first_generator = first_generators(network)
         self.restart()
 

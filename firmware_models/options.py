@@ -36,6 +36,10 @@ OPTIONS = {
                           lambda s: s.sigma_decay),
     "momentum": Option(("es",), "probes drawn around the way that weights have gone",
                        lambda s: s.momentum),
+    "rounding": Option(("es",), "updates in 1/16 master steps, rounded by noise or by themselves",
+                       lambda s: s.rounding != "feedback"),
+    "replay": Option(("es",), "rounding with the residual of the last updates, found again",
+                     lambda s: s.rounding == "replay"),
     "journal": Option(("es",), "the last updates' seeds and coefficients, to rebuild weights from",
                       lambda s: False),
     "load": Option(("np", "es"), "the host writes weights", lambda s: False),
@@ -45,7 +49,8 @@ OPTIONS = {
 }
 
 # Options that cannot be had together.
-APART = {("momentum", "journal"): "its directions depend on all earlier updates"}
+APART = {("momentum", "journal"): "its directions depend on all earlier updates",
+         ("replay", "journal"): "its changes depend on earlier updates"}
 
 
 def needed(settings) -> tuple[str, ...]:
@@ -64,4 +69,6 @@ def checked(options, rules) -> tuple[str, ...]:
     for pair, why in APART.items():
         if set(pair) <= set(options):
             raise ValueError(f"option {pair[0]} does not go with {pair[1]}: {why}")
+    if "replay" in options and "rounding" not in options:
+        raise ValueError("option replay needs option rounding")
     return tuple(name for name in OPTIONS if name in options)

@@ -3,6 +3,7 @@ from dataclasses import dataclass, replace
 
 from .directions import SPARSE
 from .momentum import COUNTER_WORD
+from .rounding import ROUNDINGS
 from .rules.es import FITNESSES, VOTE_WIDTH
 
 
@@ -81,6 +82,9 @@ REGISTERS = (
               "weight steps up the way that it found to be up", 0, ES, options=("sharp",)),
         Field("sigma_decay", 15, 1, "the amplitude halves whenever the rate does", 0, ES,
               options=("sigma_decay",)),
+        Field("rounding", 16, 3, "of changes to master steps: 0 of coefficients instead, with "
+              "feedback; 1 nearest, 2 stochastic, 3 pseudo-stochastic, 4 nearest with the residual "
+              "replayed (needs replay)", 0, ES, options=("rounding",)),
     )),
     _value("layers", 0x14, 14, "bit l: stage l learns", "rw"),
     _value("pairs", 0x18, 7, "antithetic pairs per sample", "rw", 4, rules=ES),
@@ -124,7 +128,7 @@ REGISTERS = (
               f"biases follow the weights; {COUNTER_WORD} + k: momentum of weight word k, -3 to 3"),
         Field("lane", 16, 12, "lane in the word; population: 0 seed, 1 loss difference; journal: "
               "0 seed, 1 coefficient (7:0), last of its update (8), sparse (10:9), rank1 (11), "
-              "kernel (12), layers as in `layers` (28:16), 2 vote"),
+              "kernel (12), rounding (15:13), layers as in `layers` (28:16), 2 vote"),
         Field("space", 28, 4, f"stage, {JOURNAL_SPACE} for the population under evaluation (es), "
               f"{ERROR_SPACE} for the errors of all nodes (np), {RECORD_SPACE} for the journal "
               "(es with journal)"),
@@ -187,7 +191,8 @@ def settings_fields(settings, registers: dict) -> dict[str, dict[str, int]]:
                  "np": int(settings.rule == "np"), "sparse": SPARSE.index(settings.sparse),
                  "rank1": int(settings.rank1), "kernel": int(settings.kernel),
                  "momentum": int(settings.momentum), "sharp": settings.sharp,
-                 "sigma_decay": int(settings.sigma_decay)},
+                 "sigma_decay": int(settings.sigma_decay),
+                 "rounding": ROUNDINGS.index(settings.rounding)},
         "layers": {"value": sum(1 << layer for layer in settings.layers)},
         "pairs": {"value": settings.pairs}, "batch": {"value": settings.batch},
         "sigma": {"value": settings.sigma_log2},

@@ -24,6 +24,14 @@ RANDOM_BITS = (3, 9, 15, 22)
 HALF, ALL = 1 << FRACTION - 1, (1 << FRACTION) - 1
 
 
+def slots(max_pairs: int) -> int:
+    """Pairs that a core for populations of `max_pairs` keeps to replay, the population's included.
+
+    They stand in a ring, whose slots are counted by wrapping around.
+    """
+    return 1 << (max_pairs - 1).bit_length()
+
+
 def random(states) -> np.ndarray:
     """Four noise bits, 0 to 15, of every lane of words of whole generators, given as signs."""
     return sum(beside(states, shift) << n for n, shift in enumerate(RANDOM_BITS))

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from firmware_models.directions import SPARSE
 from firmware_models.options import OPTIONS, needed
+from firmware_models.rounding import ROUNDINGS
 from firmware_models.rules.es import FITNESSES
 from sim.errors import SimulationError
 from sim.verilate import lint
@@ -160,6 +161,9 @@ def _learning(sub) -> None:
                        "the weights have gone")
     group.add_argument("--sigma-decay", action="store_true", default=argparse.SUPPRESS,
                        help="es, with --options sigma_decay: the amplitude halves with the rate")
+    group.add_argument("--rounding", choices=ROUNDINGS, default=argparse.SUPPRESS,
+                       help="es: of changes to master steps; all but feedback need --options "
+                       "rounding, replay also replay")
 
 
 def _grid(sub) -> None:

@@ -39,7 +39,7 @@ FAMILY = {"np": "np", "es": "es", "qzo": "es", "delta": "np"}
 IMPLIED = {"es": ("rank",)}
 OPTIONS = {"np": ("probes", "head_shift", "turn", "skip"),
            "es": ("pairs", "batch", "fitness", "vote", "sparse", "rank1", "kernel", "momentum",
-                  "sharp", "sigma_decay")}
+                  "sharp", "sigma_decay", "rounding")}
 # Found on the validation split of MNIST with noise:0.3.
 DEFAULTS = {
     "np": {}, "delta": {"probes": 0},
@@ -114,6 +114,7 @@ def run(recovery: Recovery, network: Network, manifest: Path, seed: int, residua
         # The compiled twin of the golden model, where there is one; tests show that they are equal.
         learner = FastLearner(network, settings, residual) if settings.rule == "np" and bits == 1 \
             else Learner(network, settings, residual, bits, device.journal_records,
+                         device.manifest["max_pairs"],
                          momentum="momentum" in device.manifest["options"])
         device.configure(settings)
         records = device.journal() if journal else None
@@ -121,13 +122,14 @@ def run(recovery: Recovery, network: Network, manifest: Path, seed: int, residua
         for start, end in zip(ends, ends[1:], strict=False):
             # The model goes first: it says which samples are learned from.
             batch_index = learner.state.batch_index
+            older = len(learner.evolution.past) if settings.rule == "es" else 0
             want = learner.learn(x[start:end], y[start:end])
             if settings.rule == "np":
                 expected = schedule(network, end - start, settings, learner.learned,
                                     learned=learned)
             else:
-                expected = CycleModel(network).run(
-                    end - start, settings, learner.learned, batch_index=batch_index)
+                expected = CycleModel(network, max_pairs=device.manifest["max_pairs"]).run(
+                    end - start, settings, learner.learned, batch_index=batch_index, older=older)
             learned += int(learner.learned.sum())
             begun = perf_counter()
             got = device.partial_fit(x[start:end], y[start:end])

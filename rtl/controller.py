@@ -6,10 +6,13 @@ from amaranth.lib.wiring import In, Out
 from firmware_models.loss import LOSS_WIDTH
 from firmware_models.network import Network
 from firmware_models.noise import BITS
+from firmware_models.rounding import FRACTION, slots
 from firmware_models.rules.es import COEFFICIENT_WIDTH, VOTE_WIDTH
 
 from .fitness import DELTA_WIDTH, FitnessUnit
 from .noise import next_seed
+from .pair_ring import PairRing
+from .rounding import is_kind
 from .shapes import address, tag_layout
 from .sharpness import Sharpness
 
@@ -74,6 +77,11 @@ class LearnController(wiring.Component):
         Option "sigma_decay": ``sigma`` is ``sigma_in`` less the decays, 0 at least.
     vote_in : ``In(14)``; vote : ``Out(14)``
         Option "vote": a setting, and as it was when the sample started.
+    rounding_in : ``In(3)``; rounding : ``Out(3)``
+        Option "rounding": the same.
+    oldest : ``Out(1)``
+        Option "replay": the sweep's first pair. Pairs of earlier updates come before pair 0; they
+        are counted as what wraps around to it.
     """
 
     def __init__(self, network: Network, *, max_pairs: int,
@@ -101,6 +109,8 @@ class LearnController(wiring.Component):
             **({"sigma_decay": In(1)} if "sigma_decay" in options else {}),
             **({"sharp": In(3), "away": Out(1), "down": Out(1), "rho": Out(3),
                 "first_seed": Out(BITS)} if "sharp" in options else {}),
+            **({"rounding_in": In(3), "rounding": Out(3)} if "rounding" in options else {}),
+            **({"oldest": Out(1)} if "replay" in options else {}),
             **({"record": Out(1), "record_last": Out(1),
                 "record_coefficient": Out(signed(COEFFICIENT_WIDTH))}
                if "journal" in options else {}),
@@ -110,17 +120,26 @@ class LearnController(wiring.Component):
         m = Module()
 
         n = len(self.network.trainable)
+        replays = "replay" in self.options
+        ring = slots(self.max_pairs) if replays else self.max_pairs
         m.submodules.seeds = seeds = memory.Memory(
-            shape=unsigned(BITS), depth=max(self.max_pairs, 2), init=[])
+            shape=unsigned(BITS), depth=max(ring, 2), init=[])
         m.submodules.deltas = deltas = memory.Memory(
             shape=signed(DELTA_WIDTH), depth=max(self.max_pairs, 2), init=[])
         m.submodules.coefficients = coefficients = memory.Memory(
-            shape=signed(COEFFICIENT_WIDTH), depth=max(self.max_pairs, 2), init=[])
+            shape=signed(COEFFICIENT_WIDTH), depth=max(ring, 2), init=[])
         seed_read, seed_write = seeds.read_port(domain="comb"), seeds.write_port()
         delta_read, delta_write = deltas.read_port(domain="comb"), deltas.write_port()
         c_read, c_write = coefficients.read_port(domain="comb"), coefficients.write_port()
         m.submodules.fitness = fitness = FitnessUnit(
             self.max_pairs, options=self.options)
+
+        if replays:
+            m.submodules.past = past = PairRing(self.max_pairs)
+
+        def slot(pair):
+            """Where a pair stands, counted from the population's first one."""
+            return pair + past.base if replays else pair
 
         # The lowest selected layer is where passes enter (one-hot).
         layers, entry_now = Signal(n), Signal(n)
@@ -153,8 +172,9 @@ class LearnController(wiring.Component):
             self.pass_tag.seed.eq(Mux(fresh, self.next_seed, seed_read.data)),
             self.journal_seed.eq(seed_read.data),
             self.sweep_seed.eq(seed_read.data),
-            seed_read.addr.eq(Mux(updating, replay, Mux(self.busy, probe, self.journal_pair))),
-            seed_write.addr.eq(probe),
+            seed_read.addr.eq(slot(Mux(updating, replay,
+                                       Mux(self.busy, probe, self.journal_pair)))),
+            seed_write.addr.eq(slot(probe)),
             seed_write.data.eq(self.next_seed),
             seed_write.en.eq(draw),
         ]
@@ -172,6 +192,9 @@ class LearnController(wiring.Component):
             m.submodules.sharpness = sharpness = Sharpness()
         decayed = Signal(5)
         m.d.comb += decayed.eq(self.lr_shift + self.decays)
+        shift = Mux(decayed > 15, 15, decayed)
+        if "rounding" in self.options:
+            shift = self._fine_shift(shift)
         m.d.comb += self.pair.eq(replay)
         with m.FSM() as fsm:
             with m.State("IDLE"):
@@ -181,12 +204,16 @@ class LearnController(wiring.Component):
                         layers.eq(self.layers), entry.eq(entry_now), pairs.eq(self.pairs),
                         batch.eq(self.batch), fitness_kind.eq(self.fitness),
                         self.sigma.eq(sigma),
-                        lr_shift.eq(Mux(decayed > 15, 15, decayed)),
+                        lr_shift.eq(shift),
                     ]
                     if "vote" in self.options:
                         m.d.sync += self.vote.eq(self.vote_in)
                     if sharpness is not None:
                         m.d.sync += sharpness.log2.eq(self.sharp)
+                    if "rounding" in self.options:
+                        m.d.sync += self.rounding.eq(self.rounding_in)
+                    if replays:
+                        m.d.comb += past.open.eq(fresh)
                     m.next = "PASSES"
             with m.State("PASSES"):
                 m.d.comb += self.pass_valid.eq(1)
@@ -219,14 +246,18 @@ class LearnController(wiring.Component):
                     m.next = "UPDATE"
             # UPDATE: M -= sum_i c_i z_i, one layer after the other.
             todo = Signal(n)
+            first = Signal.like(replay) if replays else 0
+            if replays:
+                m.d.comb += [first.eq(Mux(is_kind(self.rounding, "replay"), -past.older, 0)),
+                             self.oldest.eq(replay == first)]
             with m.State("UPDATE"):
                 m.d.comb += self.sweep.eq(Mux(updating, todo & (~todo + 1), entry))
                 m.d.sync += [updating.eq(1), todo.eq(Mux(updating, todo, layers) & ~self.sweep),
-                             replay.eq(0)]
+                             replay.eq(first)]
                 m.next = "SWEEP"
             with m.State("SWEEP"):
                 with m.If(self.accumulate):
-                    m.d.sync += replay.eq(Mux(self.last_pair, 0, replay + 1))
+                    m.d.sync += replay.eq(Mux(self.last_pair, first, replay + 1))
                 with m.If(self.sweep_done):
                     m.next = "UPDATE"
                     with m.If(todo == 0):
@@ -240,8 +271,8 @@ class LearnController(wiring.Component):
             self.busy.eq(~fsm.ongoing("IDLE")),
             self.last_pair.eq(replay == pairs - 1),
             self.coefficient.eq(c_read.data),
-            c_read.addr.eq(replay),
-            c_write.addr.eq(fitness.w_pair),
+            c_read.addr.eq(slot(replay)),
+            c_write.addr.eq(slot(fitness.w_pair)),
             c_write.data.eq(fitness.coefficient),
             c_write.en.eq(fitness.w_en),
             fitness.pairs.eq(pairs),
@@ -251,6 +282,9 @@ class LearnController(wiring.Component):
         ]
         with m.If(self.seed_write):
             m.d.sync += self.batch_index.eq(0)
+        if replays:
+            m.d.comb += [past.pairs.eq(self.pairs), past.made.eq(pairs),
+                         past.updated.eq(self.updated), past.restart.eq(self.seed_write)]
 
         if "journal" in self.options:
             # The port of the seeds has nothing else to do while coefficients are found.
@@ -299,3 +333,8 @@ class LearnController(wiring.Component):
         m.d.comb += self.torn.eq(cut)
 
         return m
+
+    def _fine_shift(self, shift):
+        """Shift of coefficients of 2**-4 master steps, where they are to be rounded later."""
+        fine = Mux(shift > FRACTION, (shift - FRACTION)[:4], 0)
+        return Mux(is_kind(self.rounding_in, "feedback"), shift, fine)

@@ -69,6 +69,11 @@ def evolution(m, core, registers, loss, progress, readback, by_nodes, buffers, e
         m.d.comb += [control.sharp.eq(registers.rule_sharp), *[
             getattr(weights, name).eq(getattr(control, name)) for weights in trained
             for name in ("away", "down", "rho", "first_seed")]]
+    if "rounding" in core.options:
+        m.d.comb += [control.rounding_in.eq(registers.rule_rounding),
+                     *[weights.rounding.eq(control.rounding) for weights in trained]]
+    if "replay" in core.options:
+        m.d.comb += [weights.oldest.eq(control.oldest) for weights in trained]
     forms = held_settings(m, registers, core.options, ~control.busy)
     for position, index in enumerate(core.network.trainable):
         buffer, engine, weights = buffers[index], engines[index], memories[index]

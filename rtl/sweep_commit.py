@@ -2,6 +2,7 @@
 from amaranth import *
 
 from .requantize import saturate
+from .rounding import Rounding
 from .update_sweep import UpdateSweep
 from .vote import Vote
 
@@ -21,7 +22,8 @@ def sweep_commit(m, memory, read, write, bias_read, bias_write):
     Parameters
     ----------
     m : Module
-        Gets the sweep as submodule "update", and with option "vote" a "vote".
+        Gets the sweep as submodule "update", and with options of these names a "rounding" and a
+        "vote".
     memory : WeightMemory
     read, write : ports of its weights
     bias_read, bias_write : ports of its biases
@@ -36,7 +38,7 @@ def sweep_commit(m, memory, read, write, bias_read, bias_write):
         stage, first_generator=memory.first_generator, max_pairs=memory.max_pairs,
         options=memory.options)
     for name in ("en", "first", "sweep", "pair", "seed", "last_pair", "coefficient",
-                 *update.forms):
+                 *(["oldest"] if update.replays else []), *update.forms):
         m.d.comb += getattr(update, name).eq(getattr(memory, name))
     m.d.comb += [update.pass_seed.eq(memory.pass_tag.seed),
                  memory.sweep_done.eq(update.sweep_done),
@@ -46,6 +48,11 @@ def sweep_commit(m, memory, read, write, bias_read, bias_write):
 
     v, words = list(update.v), stage.drain_words
     new, bias_new = Signal.like(write.data), Signal.like(bias_write.data)
+    if "rounding" in memory.options:
+        m.submodules.rounding = rounding = Rounding(dense.lanes, width=len(v[0]))
+        m.d.comb += [rounding.kind.eq(memory.rounding), rounding.random.eq(update.random),
+                     *[to.eq(lane) for to, lane in zip(rounding.v, v, strict=True)]]
+        v = list(rounding.change)
     if "vote" in memory.options:
         m.submodules.vote = vote = Vote(dense.lanes, width=len(v[0]), residual=memory.residual)
         m.d.comb += [vote.threshold.eq(memory.vote),

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 from firmware_models.momentum import COUNTER_WIDTH
 from firmware_models.network import Stage
 from firmware_models.noise import BITS, generators
+from firmware_models.rounding import FRACTION, slots
 from firmware_models.rules.es import COEFFICIENT_WIDTH
 
 from .directions import Directions, row_coefficient, row_shifts, settings_members
@@ -33,7 +34,7 @@ class UpdateSweep(wiring.Component):
     stage : Stage
     first_generator, max_pairs : int
     options : tuple of str
-        Of these, those of :class:`rtl.directions.Directions`.
+        Of these, "rounding", "replay", and those of :class:`rtl.directions.Directions`.
 
     Members
     -------
@@ -48,6 +49,11 @@ class UpdateSweep(wiring.Component):
         Start, end (pulses).
     accumulate : ``Out(1)``; pair, seed, coefficient, last_pair : ``In``
         Taken in cycles with ``accumulate``.
+    oldest : ``In(1)``
+        Option "replay", likewise: this is the sweep's first pair. What the pairs before pair 0 add
+        up to counts by its low bits only: the residual that their updates left.
+    random : ``Out(32 * generators)``
+        Option "rounding": noise of the last pair that was added, while ``v`` is committed.
     adding : ``Out(1)``; word : ``Out``
         The weight word that will be committed 1 cycle after its last pair was added.
     commit : ``Out(1)``; commit_word : ``Out``; v : ``Out``, one per lane
@@ -61,12 +67,17 @@ class UpdateSweep(wiring.Component):
         self.stage, self.forms = stage, settings_members(options)
         self.masked, self.by_bits = "sparse" in options, bool(
             {"sparse", "rank1", "momentum"} & set(options))
+        self.rounds, self.replays = "rounding" in options, "replay" in options
         self.first_generator, self.max_pairs = first_generator, max_pairs
         word, bias = address(stage.dense.reuse_factor), address(stage.drain_words)
         v = signed(COEFFICIENT_WIDTH + (max_pairs - 1).bit_length())
         active = {"active": Out(stage.dense.lanes)} if self.masked else {}
         if "momentum" in options:
             active |= {"addr": In(word), "counters": Out(COUNTER_WIDTH * stage.dense.lanes)}
+        if self.rounds:
+            active |= {"random": Out(BITS * generators(stage.dense.lanes))}
+        if self.replays:
+            active |= {"oldest": In(1)}
         super().__init__(self.forms | active | {
             "en": In(1), "first": In(1), "pass_seed": In(BITS), "bits": Out(stage.dense.lanes),
             "sweep": In(1), "sweep_done": Out(1), "accumulate": Out(1),
@@ -83,9 +94,10 @@ class UpdateSweep(wiring.Component):
 
         words, lanes = self.stage.dense.reuse_factor, self.stage.dense.lanes
         m.submodules.noise = noise = NoiseGenerator(
-            BITS * generators(lanes) if self.by_bits else lanes,
-            first_generator=self.first_generator, slots=self.max_pairs)
-        bits, active = noise.bits, None
+            BITS * generators(lanes) if self.by_bits or self.rounds else lanes,
+            first_generator=self.first_generator,
+            slots=slots(self.max_pairs) if self.replays else self.max_pairs)
+        bits, active = noise.bits[:lanes] if self.rounds else noise.bits, None
 
         # ACCUMULATE V for a word over all pairs, commit it two cycles later; the bias word comes
         # last, and its V is committed in the small words of the bias memory.
@@ -131,7 +143,7 @@ class UpdateSweep(wiring.Component):
         coefficients = {shift: Signal.like(self.coefficient, name="coefficient" + f"{shift or ''}")
                         for shift in sorted(set(row_shifts(self.stage, tuple(self.forms))))}
         m.d.sync += [
-            self.adding.eq(self.accumulate), first_pair.eq(self.pair == 0),
+            self.adding.eq(self.accumulate), first_pair.eq(self._first_pair()),
             *[c.eq(row_coefficient(self.coefficient, shift, getattr(self, "kernel", None)))
               for shift, c in coefficients.items()],
             last_pair.eq(self.last_pair),
@@ -139,6 +151,12 @@ class UpdateSweep(wiring.Component):
             self.commit.eq(self.adding & last_pair & ~was_bias), self.commit_word.eq(self.word),
             self.bias_commit.eq(self.bias_read), self.bias_commit_word.eq(self.bias_word),
         ]
+        if self.rounds:
+            with m.If(self.adding & last_pair):
+                m.d.sync += self.random.eq(noise.bits)
+        if self.replays:
+            own_first = Signal()
+            m.d.sync += own_first.eq(self.pair == 0)
         with m.If(self.adding):
             for lane in range(lanes):
                 # Conditional negation folds into the adder: -c = ~c + 1.
@@ -146,9 +164,16 @@ class UpdateSweep(wiring.Component):
                 term = Mux(sign, ~c, c)
                 if self.masked:
                     sign, term = sign & active[lane], Mux(active[lane], term, 0)
-                m.d.sync += self.v[lane].eq(Mux(first_pair, 0, self.v[lane]) + term + sign)
+                v = self.v[lane]
+                if self.replays:
+                    v = Mux(own_first, v[:FRACTION].as_signed(), v)
+                m.d.sync += self.v[lane].eq(Mux(first_pair, 0, v) + term + sign)
 
         return m
+
+    def _first_pair(self):
+        """Whether a word's first pair is being added."""
+        return self.oldest if self.replays else self.pair == 0
 
     def _of_rows(self, lane, coefficients, was_bias):
         """Coefficient of a lane's row; in the word of the biases, lane j is output j."""
@@ -182,7 +207,7 @@ class UpdateSweep(wiring.Component):
             return directions.sign, None
         # A sweep stays with a word for all pairs; what they share moves on with the first one.
         m.d.comb += [
-            directions.en.eq(self.en | self.accumulate & (self.pair == 0)),
+            directions.en.eq(self.en | self.accumulate & self._first_pair()),
             directions.first.eq(Mux(self.accumulate, word == 0, self.first)),
             self.active.eq(directions.active),
         ]

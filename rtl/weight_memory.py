@@ -8,6 +8,7 @@ from firmware_models.fused_update import check
 from firmware_models.momentum import COUNTER_WIDTH, COUNTER_WORD
 from firmware_models.network import Stage
 from firmware_models.noise import BITS
+from firmware_models.rounding import ROUNDINGS
 from firmware_models.rules.es import COEFFICIENT_WIDTH, VOTE_WIDTH
 from firmware_models.weight_memory import to_master
 
@@ -57,8 +58,8 @@ class WeightMemory(wiring.Component):
     first_generator, max_pairs : int
         Of "es".
     options : tuple of str
-        Of "es": "vote", "sharp", and those of :class:`rtl.directions.Directions`. Of both rules:
-        "load", "snapshot".
+        Of "es": "vote", "sharp", "rounding", "replay", and those of
+        :class:`rtl.directions.Directions`. Of both rules: "load", "snapshot".
     copy_words : int
         Of option "snapshot": words of the longest memory that is copied.
 
@@ -85,6 +86,10 @@ class WeightMemory(wiring.Component):
         "es" with option "vote": threshold of :class:`rtl.vote.Vote`.
     away, down : ``In(1)``; rho : ``In(3)``; first_seed : ``In(32)``
         "es" with option "sharp": :class:`rtl.sharpness.Sharpness`.
+    rounding : ``In(3)``
+        "es" with option "rounding": kind of :class:`rtl.rounding.Rounding`.
+    oldest : ``In(1)``
+        "es" with option "replay": :class:`rtl.update_sweep.UpdateSweep`.
     sparse, rank1, kernel, momentum
         With the options: :class:`rtl.update_sweep.UpdateSweep`.
     accepted, started, next_addr, x, fired_in, negative_in, shift, loaded, w_word, w_lane, ready,
@@ -130,6 +135,10 @@ class WeightMemory(wiring.Component):
                 members |= {"vote": In(VOTE_WIDTH)}
             if "sharp" in options:
                 members |= {"away": In(1), "down": In(1), "rho": In(3), "first_seed": In(BITS)}
+            if "rounding" in options:
+                members |= {"rounding": In(range(len(ROUNDINGS)))}
+            if "replay" in options:
+                members |= {"oldest": In(1)}
         if "np" in rules:
             check(stage, residual, bits)
             members |= {
@@ -143,7 +152,10 @@ class WeightMemory(wiring.Component):
         super().__init__(members)
 
     def sweep_cycles(self, pairs: int) -> int:
-        """Cycles from the one after ``sweep`` to ``sweep_done``, both counted."""
+        """Cycles from the one after ``sweep`` to ``sweep_done``, both counted.
+
+        `pairs` are all that are replayed, those of earlier updates included.
+        """
         return (self.stage.dense.reuse_factor + 1) * pairs + self.stage.drain_words + 2
 
     def elaborate(self, platform):

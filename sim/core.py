@@ -285,7 +285,7 @@ async def first_learner(bench: Bench, settings) -> Learner:
     await bench.registers.write("control", logits=1, learn=1)
     learner = Learner(bench.network, settings, bench.design["residual"],
                       bench.design["coefficient_bits"], journal_records(bench.design),
-                      momentum="momentum" in bench.design["options"])
+                      bench.design["max_pairs"], momentum="momentum" in bench.design["options"])
     got = await bench.state(0)
     learner.state = replace(learner.state, weights=got["weights"], biases=got["biases"],
                             momenta=got["momenta"])

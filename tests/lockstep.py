@@ -32,7 +32,7 @@ def lockstep(core, *parts: tuple[Settings, int], learn_share: float = 1.0,
     x, y = samples(network, 500, seed=first.seed)
     with Device(manifest, seed=first.seed) as device:
         learner = Learner(network, first, residual, device.manifest["coefficient_bits"],
-                          device.journal_records,
+                          device.journal_records, device.manifest["max_pairs"],
                           momentum="momentum" in device.manifest["options"])
         step = 0
         for settings, updates in parts:

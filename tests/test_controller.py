@@ -5,6 +5,7 @@ import pytest
 from amaranth.hdl import ClockDomain, Module
 
 from firmware_models import noise
+from firmware_models.rounding import ROUNDINGS
 from firmware_models.rules import es
 from rtl.controller import LearnController
 
@@ -227,6 +228,54 @@ def test_amplitude_decays():
 
     simulate(m, bench, world.run, deadline=3000)
     assert found == [5, 4, 3, 5, 1] + 13 * [0]
+
+
+@pytest.mark.parametrize("stall", ["none", "some"])
+@pytest.mark.parametrize("pairs", [1, 3, 4])
+def test_replay_of_older_pairs(pairs, stall):
+    """Option "replay": sweeps start with what is kept of earlier updates, until a new seed."""
+    m, dut, _ = controller(("rank", "rounding", "replay"))
+    world, first, expected = World(dut, stall), [], []
+    kinds = [*4 * ["replay"], "nearest", *3 * ["replay"]]
+
+    async def watch(ctx):
+        while True:
+            _, _, accumulate, oldest = await ctx.tick().sample(dut.accumulate, dut.oldest)
+            if accumulate:
+                first.append(oldest)
+
+    async def bench(ctx):
+        configure(ctx, dut, layers=0b01, pairs=pairs, fitness=0, lr_shift=9)
+        ctx.set(dut.head_learn, 0b01)
+        for seed in (9, 77):
+            ctx.set(dut.seed, seed)
+            await restart(ctx, dut)
+            past = []
+            for kind in kinds:
+                decays = min(world.updates, 15)
+                ctx.set(dut.rounding_in, ROUNDINGS.index(kind))
+                ctx.set(dut.head_valid, 0b01)
+                await until(ctx, dut.release)
+                ctx.set(dut.head_valid, 0)
+                population = []
+                for _ in range(pairs):
+                    delta = loss_of(seed, 0) - loss_of(seed, 1)
+                    c = es.coefficient(np.sign(delta), es.rate(9, decays, kind))
+                    population.append((seed, c))
+                    seed = noise.next_seed(seed)
+                older = past if kind == "replay" else []
+                expected.extend(WORDS * [(1, (n - len(older)) % 4, *pair)
+                                         for n, pair in enumerate(older + population)])
+                past = (past + population)[-(4 - pairs):] if pairs < 4 else []
+                await ctx.tick()
+                for n, (one, _) in enumerate(population):       # read back from its start on
+                    ctx.set(dut.journal_pair, n)
+                    assert ctx.get(dut.journal_seed) == one
+
+    simulate(m, bench, world.run, watch, deadline=2 * len(kinds) * 200)
+    assert world.replayed == expected
+    # A word ends with the population's last pair, and the next one starts.
+    assert first == [True, *[pair == pairs - 1 for _, pair, *_ in expected[:-1]]]
 
 
 def test_hold_and_learn_bit():

@@ -22,8 +22,8 @@ CORES = {
     # name: rules, options, records
     "ring": (("es",), ("rank", "journal"), 16),
     "whole": (("es",), ("rank", "journal"), 4096),
-    "every option": (("es",), ("rank", "shaping", "vote", "sparse", "rank1", "kernel", "journal"),
-                     4096),
+    "every option": (("es",), ("rank", "shaping", "vote", "sparse", "rank1", "kernel", "rounding",
+                               "journal"), 4096),
     "other hands": (("es",), ("load", "snapshot", "drift", "journal"), 4096),
     "both rules": (("np", "es"), ("journal",), 64),
     "none": (("es",), ("rank",), 16),
@@ -95,13 +95,16 @@ def test_replay_with_every_option(core):
     """What updates depend on changes from one to the next; records say so, core and model agree."""
     network, residual, manifest = core("every option")
     first = Settings(rule="es", layers=(0, 2), pairs=3, lr_shift=2, seed=71)
-    parts = [(Settings(rule="es", layers=(0, 2), pairs=3, lr_shift=2, seed=71 + k, **more), 25)
+    parts = [(Settings(**{"rule": "es", "layers": (0, 2), "pairs": 3, "lr_shift": 2,
+                          "seed": 71 + k} | more), 25)
              for k, more in enumerate((
                  {}, {"vote": 30}, {"sparse": "hash"}, {"sparse": "static", "rank1": True},
                  {"sparse": "biases"}, {"kernel": True, "fitness": "zscore"},
-                 {"rank1": True, "kernel": True, "vote": 20, "fitness": "best"}, {}))]
+                 {"rank1": True, "kernel": True, "vote": 20, "fitness": "best"}, {},
+                 {"rounding": "nearest", "lr_shift": 6}, {"rounding": "pseudo", "vote": 1},
+                 {"rounding": "stochastic", "sparse": "hash", "lr_shift": 9}))]
     learner = lockstep((network, residual, manifest), *parts)
-    assert len({tuple(row) for row in learner.state.records[:, 4:].tolist()}) == 7
+    assert len({tuple(row) for row in learner.state.records[:, 4:].tolist()}) == 10
     # The same without a twin, from what is read out alone.
     x, y = samples(NETWORK, 60, seed=8)
     with Device(manifest) as device:
@@ -112,7 +115,7 @@ def test_replay_with_every_option(core):
         device.configure(Settings(rule="es", layers=(0, 2), pairs=3, batch=2, lr_shift=2, seed=90))
         for n in range(20, 60):
             device.write("vote", value=10 * (n % 3))
-            device.write("rule", sparse=n % 4, rank1=n % 2, kernel=n % 2)
+            device.write("rule", sparse=n % 4, rank1=n % 2, kernel=n % 2, rounding=n % 3)
             device.partial_fit(x[n:n + 1], y[n:n + 1])
         journal, state = device.journal(), device.state()
         assert same(rebuilt(journal), state)

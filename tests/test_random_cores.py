@@ -8,6 +8,7 @@ from firmware_models import fused_update
 from firmware_models.cycles import CycleModel
 from firmware_models.line_rate_cycles import schedule
 from firmware_models.options import APART, OPTIONS, needed
+from firmware_models.rounding import ROUNDINGS
 from firmware_models.rules.es import FITNESSES
 from firmware_models.settings import Settings
 from hwgen.build import build
@@ -40,6 +41,8 @@ def draw_core(rng, network) -> dict:
     for pair in APART:
         if set(pair) <= set(options):
             options.remove(str(rng.choice(pair)))
+    if "rounding" not in options and "replay" in options:
+        options.remove("replay")
     return core | {"rules": rules, "options": tuple(options)}
 
 
@@ -57,7 +60,8 @@ def draw_settings(rng, network, core) -> Settings:
             vote=int(rng.choice([0, 0, 5, 100])), rank1=bool(rng.integers(2)),
             sparse=str(rng.choice(["off", "hash", "static", "biases"])),
             kernel=bool(rng.integers(2)), momentum=bool(rng.integers(2)),
-            sharp=int(rng.choice([0, 0, 1, 2, 4, 7])), sigma_decay=bool(rng.integers(2)))
+            sharp=int(rng.choice([0, 0, 1, 2, 4, 7])), sigma_decay=bool(rng.integers(2)),
+            rounding=str(rng.choice(ROUNDINGS)))
         if set(needed(settings)) <= set(core["options"]):
             return settings
 
@@ -76,7 +80,7 @@ def agree(seed: int, folder) -> None:
         device.configure(settings)
         device.partial_fit(x, y)
         expected = schedule(network, CLOCKED, settings) if settings.rule == "np" else \
-            CycleModel(network).run(CLOCKED, settings)
+            CycleModel(network, max_pairs=core["max_pairs"]).run(CLOCKED, settings)
         assert device.clock_cycles == expected.clock_cycles, (core, settings)
 
 
