@@ -102,6 +102,9 @@ def _core(sub) -> None:
                        help="np: coefficients of four bits and a DSP per weight lane")
     group.add_argument("--reuse", nargs="+", metavar="LAYER=N", type=_reuse, default=[],
                        help="reuse factors; the number of inputs by default")
+    group.add_argument("--weight-bits", type=int, metavar="N", default=argparse.SUPPRESS,
+                       help="widen the weights of trainable layers, to 16 bits at most; what the "
+                       "core infers at the start stays the same to the bit")
     group.add_argument("--residual", type=int, default=4, metavar="R",
                        help="residual bits below each trainable weight, 0 to 8")
     group.add_argument("--max-pairs", type=int, default=16, metavar="N",
@@ -125,7 +128,7 @@ def _learning(sub) -> None:
                        help="layers that learn; all trainable ones by default")
     for name, text in (("probes", "np: per hidden layer and sample, 0 to 32 (8)"),
                        ("sigma-log2", "probe amplitude: np 2**(sigma - 6) in the pre-activation "
-                        "(5), es 2**sigma weight steps (3)"),
+                        "(5), es 2**sigma steps of a weight of 8 bits (3)"),
                        ("lr-shift", "np: weights of a node move when its error reaches "
                         "2**shift / 256 bit (9); es: fitness 1 moves a weight by "
                         "2**(7 - shift - R) steps (7)"),
@@ -221,7 +224,8 @@ def _options(args) -> dict:
 def _prepare(args):
     folder = args.output or Path("build") / args.example
     with console.status(f"hls4ml converts {args.example}"):
-        network, graph = example.prepare(args.example, folder, args.train, dict(args.reuse))
+        network, graph = example.prepare(args.example, folder, args.train, dict(args.reuse),
+                                         getattr(args, "weight_bits", None))
     return network, graph, folder
 
 

@@ -18,7 +18,7 @@ EXPERIMENTS = {
 NAMES = tuple(EXPERIMENTS)
 
 
-def prepare(name: str, folder: Path, train=None, reuse_factors=None):
+def prepare(name: str, folder: Path, train=None, reuse_factors=None, weight_bits=None):
     """Checkpoint to hls4ml's ModelGraph and to our Network.
 
     Parameters
@@ -31,6 +31,8 @@ def prepare(name: str, folder: Path, train=None, reuse_factors=None):
         Trainable layers; the first and the last one by default.
     reuse_factors : dict of layer name to int, optional
         The number of inputs by default: one input per cycle.
+    weight_bits : int, optional
+        Bits of the weights of trainable layers; those of the checkpoint by default.
 
     Returns
     -------
@@ -40,7 +42,8 @@ def prepare(name: str, folder: Path, train=None, reuse_factors=None):
     Raises
     ------
     HwgenError
-        For an unknown example or layer, a corrupt checkpoint, or a reuse factor that does not fit.
+        For an unknown example or layer, a corrupt checkpoint, or a reuse factor or number of
+        bits that does not fit.
     """
     if name not in NAMES:
         raise HwgenError(f"unknown example {name!r}; there are {', '.join(NAMES)}")
@@ -51,6 +54,8 @@ def prepare(name: str, folder: Path, train=None, reuse_factors=None):
         if layer not in known:
             raise HwgenError(f"unknown layer {layer!r} of {name}; its dense layers are "
                              f"{', '.join(known)}")
+    if weight_bits is not None:
+        spec = spec.with_weight_bits(weight_bits, train)
     graph = from_layers(spec, Path(folder) / "hls4ml", reuse_factors)
     # hls4ml's own name for the network is that of its project.
     return replace(lower(graph, trainable=train), name=name), graph

@@ -40,6 +40,7 @@ def run(manifest: Path, records: Path, output: Path, name: str | None = None) ->
         name = name or core["network"]["name"]
         train = [stage["name"] for stage in core["stages"] if stage["trainable"]]
         reuse = {stage["name"]: stage["reuse_factor"] for stage in core["stages"]}
+        widths = {s["weight"]["width"] for s in core["stages"] if s["trainable"]}
     except (ValueError, TypeError, KeyError) as error:
         raise HwgenError(f"{manifest} is not a manifest ({error!r}); build the core again") \
             from None
@@ -49,7 +50,9 @@ def run(manifest: Path, records: Path, output: Path, name: str | None = None) ->
     except ValueError as error:
         raise HwgenError(f"{records}: {error}") from None
     with TemporaryDirectory() as folder:
-        network, _ = example.prepare(name, Path(folder), train, reuse)
+        # Where they were widened, all trainable layers have weights of as many bits.
+        network, _ = example.prepare(name, Path(folder), train, reuse,
+                                     widths.pop() if len(widths) == 1 else None)
     if network.digest() != digest:
         raise HwgenError(f"{manifest} is of another network than {name} as it is here; name its "
                          "own in --example, or restore the checkpoint it was built from")

@@ -8,6 +8,7 @@ from firmware_models.formats import Fixed
 from ..errors import HwgenError
 from .quiet import quiet
 
+WEIGHT_BITS_MAX = 16
 PART = "xcku115-flvb2104-2-e"
 
 
@@ -62,6 +63,43 @@ class NetworkSpec:
     def dense(self) -> tuple[DenseSpec, ...]:
         """The layers that have weights."""
         return tuple(layer for layer in self.layers if isinstance(layer, DenseSpec))
+
+    def with_weight_bits(self, bits: int, names) -> "NetworkSpec":
+        """The same function with weights of `bits` bits in the layers `names`.
+
+        Weights and biases get as many fraction bits more as the weights get bits: values stay,
+        steps of learning become finer. A given accumulator follows where its sums are exact, and
+        keeps its type where it cuts products anyway.
+
+        Raises
+        ------
+        HwgenError
+            For fewer bits than a layer's weights have, or more than 16.
+        """
+        layers, source = [], self.input
+        for layer in self.layers:
+            if layer.name in names and isinstance(layer, DenseSpec):
+                layer = _widened(layer, bits, source)
+            layers.append(layer)
+            source = layer.result
+        return replace(self, layers=tuple(layers))
+
+
+def _widened(layer: DenseSpec, bits: int, source: Fixed) -> DenseSpec:
+    """The layer with weights of `bits` bits, fed by codes of format `source`."""
+    more = bits - layer.weight.width
+    if not 0 <= more <= WEIGHT_BITS_MAX - layer.weight.width:
+        raise HwgenError(f"{layer.name}: weights of {layer.weight.width} bits cannot become "
+                         f"{bits}; {layer.weight.width} to {WEIGHT_BITS_MAX} are possible")
+
+    def finer(fixed):
+        return replace(fixed, width=fixed.width + more, frac=fixed.frac + more)
+
+    accum = layer.accum
+    if accum and accum.frac >= max(source.frac + layer.weight.frac, layer.bias.frac):
+        accum = finer(accum)
+    return replace(layer, weight=finer(layer.weight), bias=finer(layer.bias), accum=accum,
+                   weight_codes=layer.weight_codes << more, bias_codes=layer.bias_codes << more)
 
 
 def from_layers(spec: NetworkSpec, output_dir, reuse_factors: dict[str, int] | None = None,
