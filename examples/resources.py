@@ -9,7 +9,7 @@ import argparse
 import json
 from pathlib import Path
 
-from firmware_models.options import OPTIONS
+from firmware_models.options import NEEDS, OPTIONS
 from hwgen import example, report
 from hwgen.build import build
 from hwgen.recover import core_for
@@ -27,7 +27,8 @@ def rows_to_run() -> dict[str, dict]:
     for name, option in OPTIONS.items():
         rule = "np" if "np" in option.rules else "qzo"
         if name not in rows["es"]["options"]:       # what comes with a rule is in that row
-            rows[f"{rule} --options {name}"] = core_for([rule], [name])
+            rows[f"{rule} --options {name}"] = core_for(
+                [rule], [name, *([NEEDS[name]] if name in NEEDS else [])])
     return rows
 
 

@@ -48,6 +48,8 @@ OPTIONS = {
                     lambda s: s.start > 0),
 }
 
+# Options that others come with.
+NEEDS = {"replay": "rounding"}
 # Options that cannot be had together.
 APART = {("momentum", "journal"): "its directions depend on all earlier updates",
          ("replay", "journal"): "its changes depend on earlier updates"}
@@ -69,6 +71,7 @@ def checked(options, rules) -> tuple[str, ...]:
     for pair, why in APART.items():
         if set(pair) <= set(options):
             raise ValueError(f"option {pair[0]} does not go with {pair[1]}: {why}")
-    if "replay" in options and "rounding" not in options:
-        raise ValueError("option replay needs option rounding")
+    for name, other in NEEDS.items():
+        if name in options and other not in options:
+            raise ValueError(f"option {name} needs option {other}")
     return tuple(name for name in OPTIONS if name in options)

@@ -7,7 +7,7 @@ import pytest
 from firmware_models import fused_update
 from firmware_models.cycles import CycleModel
 from firmware_models.line_rate_cycles import schedule
-from firmware_models.options import APART, OPTIONS, needed
+from firmware_models.options import APART, NEEDS, OPTIONS, needed
 from firmware_models.rounding import ROUNDINGS
 from firmware_models.rules.es import FITNESSES
 from firmware_models.settings import Settings
@@ -41,8 +41,7 @@ def draw_core(rng, network) -> dict:
     for pair in APART:
         if set(pair) <= set(options):
             options.remove(str(rng.choice(pair)))
-    if "rounding" not in options and "replay" in options:
-        options.remove("replay")
+    options = [name for name in options if NEEDS.get(name, name) in options]
     return core | {"rules": rules, "options": tuple(options)}
 
 
