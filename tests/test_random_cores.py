@@ -46,10 +46,11 @@ def draw_core(rng, network) -> dict:
 
 
 def draw_settings(rng, network, core) -> Settings:
-    """Settings that a core can have."""
+    """Settings that a core can have, each of its rules as often as the other."""
+    rule = str(rng.choice(core["rules"]))
     while True:
         settings = Settings(
-            rule=str(rng.choice(core["rules"])), seed=int(rng.integers(1, 2**32)),
+            rule=rule, seed=int(rng.integers(1, 2**32)),
             layers=tuple(i for i in network.trainable if rng.integers(2)) or network.trainable[-1:],
             sigma_log2=int(rng.integers(0, 8)), lr_shift=int(rng.integers(0, 16)),
             lr_decay=int(rng.integers(0, 4)), probes=int(rng.integers(0, 9)),
