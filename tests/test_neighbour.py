@@ -6,6 +6,7 @@ import pytest
 from firmware_models import directions as model
 from firmware_models import weight_memory as masters
 from firmware_models.formats import Fixed
+from firmware_models.momentum import LIMIT
 from rtl.neighbour import Neighbour
 from rtl.weight_memory import WeightMemory
 
@@ -14,7 +15,8 @@ from .test_directions import CASES, stage_of_rows, write
 from .test_weight_memory import read_pass, stage_of
 
 FORMS = [{}, {"sparse": "hash"}, {"sparse": "static"}, {"sparse": "biases"}, {"rank1": True},
-         {"sparse": "hash", "rank1": True}]
+         {"sparse": "hash", "rank1": True}, {"momentum": True},
+         {"sparse": "hash", "rank1": True, "momentum": True}]
 WIDE = {
     "wide": (stage_of((6, 4, 2), weight=Fixed(16, 12), bias=Fixed(16, 11), extreme=True), 1),
     "wide weights": (stage_of((4, 3, 2), weight=Fixed(16, 12), bias=Fixed(8, 5)), 0),
@@ -23,7 +25,15 @@ WIDE = {
 }
 
 
-@pytest.mark.parametrize("options", [(), ("rank1",), ("sparse", "rank1")], ids=str)
+def directions_of(seed, first, dense, form, counters=None):
+    """Directions of a form in which `kernel` is no matter."""
+    bits = {name: value for name, value in form.items() if name not in ("kernel", "momentum")}
+    return model.probe(seed, first, dense, **bits,
+                       counters=counters if form.get("momentum") else None)
+
+
+@pytest.mark.parametrize("options", [(), ("rank1",), ("sparse", "rank1"),
+                                     ("sparse", "rank1", "momentum")], ids=str)
 @pytest.mark.parametrize("case", CASES)
 def test_unit_equals_model(case, options):
     """Passes with gaps between their words; one seed after the other, both ways."""
@@ -32,12 +42,15 @@ def test_unit_equals_model(case, options):
     dut = Neighbour(stage, first_generator=first, options=("kernel", *options))
     assert dut.latency_cycles == 1 and len(dut.sign) == dense.lanes
     forms = [form for form in FORMS if set(form) <= set(options)]
+    counters = np.random.default_rng(6).integers(-LIMIT, LIMIT + 1, (dense.n_out, dense.n_in))
     got, expected = [], []
 
     async def bench(ctx):
         for n, form in enumerate(forms + forms):
             seed, down = 77 + 1000 * n, n < len(forms)
             write(ctx, dut, form)
+            if hasattr(dut, "counters"):
+                ctx.set(dut.momentum, "momentum" in form)
             ctx.set(dut.seed, seed)
             ctx.set(dut.down, down)
             for word in range(dense.reuse_factor):
@@ -45,6 +58,9 @@ def test_unit_equals_model(case, options):
                 ctx.set(dut.first, word == 0)
                 await ctx.tick()
                 ctx.set(dut.en, 0)
+                if hasattr(dut, "counters"):
+                    ctx.set(dut.counters, sum(int(c) % 8 << 3 * lane for lane, c in enumerate(
+                        dense.words(counters)[word])))
                 for _ in range((word + n) % 3):
                     await ctx.tick()
                 sign = ctx.get(dut.sign)
@@ -56,7 +72,8 @@ def test_unit_equals_model(case, options):
                 await ctx.tick()
                 got.append([1 - 2 * (ctx.get(dut.bias_sign) >> c & 1)
                             for c in range(stage.drain_lanes)])
-            z, z_bias = (-of if down else of for of in model.probe(seed, first, dense, **form))
+            z, z_bias = (-of if down else of for of in directions_of(
+                seed, first, dense, form, counters))
             expected.extend(dense.words(z).tolist())
             expected.extend(z_bias[s::stage.drain_words].tolist()
                             for s in range(stage.drain_words))
@@ -65,7 +82,7 @@ def test_unit_equals_model(case, options):
     assert got == expected
 
 
-@pytest.mark.parametrize("form", [*FORMS, {"kernel": True}, {"sparse": "hash", "kernel": True}],
+@pytest.mark.parametrize("form", [*FORMS[:6], {"kernel": True}, {"sparse": "hash", "kernel": True}],
                          ids=str)
 @pytest.mark.parametrize("case", WIDE | CASES)
 def test_memory(case, form):
@@ -74,7 +91,6 @@ def test_memory(case, form):
     dense = stage.dense
     dut = WeightMemory(stage, residual=2, first_generator=first, max_pairs=2,
                        options=("sharp", *form))
-    bits = {name: value for name, value in form.items() if name != "kernel"}
     shifts = model.row_shifts(dense, form.get("kernel", False))
     rng, got, expected = np.random.default_rng(5), [], []
     plans = [(sigma, rho, away, down, probe, selected, negative)
@@ -95,8 +111,8 @@ def test_memory(case, form):
             if probe and selected:
                 size, ahead = (model.row_amplitudes(log2, shifts, model.finer(dense))
                                for log2 in (sigma, rho))
-                z, z_bias = model.probe(seed, first, dense, **bits)
-                way, way_bias = model.probe(first_seed, first, dense, **bits)
+                z, z_bias = directions_of(seed, first, dense, form)
+                way, way_bias = directions_of(first_seed, first, dense, form)
                 s, sign = away * (-1 if down else 1), -1 if negative else 1
                 w = masters.perturbed(w, sign * z, size[:, None], dense.weight,
                                       s * (way << ahead[:, None]))

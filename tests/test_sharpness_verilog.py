@@ -1,5 +1,6 @@
 """Lockstep: sharpness-aware pairs, decay of the amplitude, and weights of 16 bits."""
 import shutil
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -22,13 +23,15 @@ WIDE = {"weight": Fixed(16, 12), "bias": Fixed(16, 11)}
 CORES = {
     # name: network, residual, max_pairs, options
     "forms": (unlike(small_network((10, 8, 6, 4), (1, 2), {0: 5, 1: 4, 2: 3})), 4, 8,
-              ("rank", "vote", *FORMS, "sharp", "sigma_decay")),
+              ("rank", "vote", *FORMS, "sharp", "sigma_decay", "momentum")),
     "two generators": (unlike(small_network((6, 10, 4), (0, 1), {0: 1, 1: 5}, seed=2,
                                             extreme=True)), 4, 8,
                        ("shaping", *FORMS, "sharp", "sigma_decay", "load", "snapshot", "journal")),
     "alone": (small_network((6, 5, 4, 3), (0, 1, 2), {0: 2}, seed=2, extreme=True), 0, 5,
               ("sharp",)),
     "one pair": (small_network((5, 6, 3), (0, 1), {1: 1}, seed=3), 8, 1, ("sharp", "sigma_decay")),
+    "rounding": (small_network((6, 5, 4), (0, 1), {0: 2}, seed=7), 0, 5,
+                 ("rank", "sharp", "rounding", "replay", "momentum")),
     "both rules": (small_network((6, 5, 4), (0, 1), {0: 3}, seed=4), 4, 4,
                    ("rank", "sharp", "sigma_decay")),
     "wide, no residual": (small_network((10, 8, 6, 4), (1, 2), {0: 5, 1: 4, 2: 3}, **WIDE), 0, 4,
@@ -54,12 +57,13 @@ def core(tmp_path_factory):
 
 @pytest.mark.parametrize("form", [
     {}, {"sparse": "hash"}, {"sparse": "static"}, {"rank1": True}, {"kernel": True},
-    {"sparse": "hash", "rank1": True, "kernel": True, "vote": 4}], ids=str)
+    {"momentum": True}, {"sparse": "hash", "rank1": True, "kernel": True, "vote": 4},
+    {"sparse": "hash", "rank1": True, "kernel": True, "momentum": True}], ids=str)
 def test_every_form(core, form):
     settings = Settings(rule="es", layers=(1, 2), pairs=4, fitness="rank", batch=2, lr_shift=5,
                         sharp=3, seed=41, **form)
     learner = lockstep(core("forms"), (settings, 60))
-    start = Learner(learner.network, settings).state
+    start = Learner(learner.network, replace(settings, momentum=False)).state
     for index in settings.layers:
         assert (learner.state.biases[index] != start.biases[index]).any()
         assert (learner.state.weights[index] != start.weights[index]).any()
@@ -87,6 +91,16 @@ def test_one_pair(core):
     """Without further pairs it changes nothing; the amplitude decays down to one step."""
     lockstep(core("one pair"), (Settings(rule="es", layers=(0, 1), pairs=1, sigma_log2=4, sharp=2,
                                          lr_decay=3, sigma_decay=True, seed=61), 40))
+
+
+def test_with_rounding(core):
+    """Seeds of earlier pairs are in the same memory as the first one's."""
+    common = {"rule": "es", "layers": (0, 1), "sigma_log2": 2, "lr_shift": 8}
+    lockstep(core("rounding"), *[(Settings(
+        pairs=pairs, batch=batch, sharp=sharp, rounding=rounding, momentum=momentum, seed=90,
+        **common), 15) for pairs, batch, sharp, rounding, momentum in (
+            (2, 2, 2, "replay", False), (5, 1, 1, "replay", True), (3, 1, 3, "stochastic", True),
+            (1, 2, 4, "pseudo", False), (4, 3, 5, "replay", False))])
 
 
 def test_amplitude_decays(core):
