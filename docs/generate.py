@@ -7,7 +7,7 @@ results`` leaves in docs/results.
 import json
 from pathlib import Path
 
-from examples import resources, study_page, train
+from examples import day, resources, study_page, train
 from firmware_models import line_rate_cycles, registers
 from firmware_models.settings import Settings
 from hwgen import checkpoint, example
@@ -109,11 +109,12 @@ def resource_table() -> str:
 
 def day_table() -> str:
     """Phases of ``day.json``."""
-    lines = ["| phase | samples learned from | accuracy, last quarter | without learning |",
-             "|---|---|---|---|"]
+    lines = ["| phase | samples learned from | accuracy, first 128 | last quarter | "
+             "without learning |", "|---|---|---|---|---|"]
     for phase in json.loads((RESULTS / "day.json").read_text())["phases"]:
-        lines.append(f"| {phase['disturbance']} | {phase['learned']:,} of {phase['samples']:,} | "
-                     f"{phase['accuracy']:.1f} % | {phase['frozen']:.1f} % |")
+        lines.append(f"| {day.title(phase)} | {phase['learned']:,} of {phase['samples']:,} | "
+                     f"{phase['early']:.1f} % | {phase['accuracy']:.1f} % | "
+                     f"{phase['frozen']:.1f} % |")
     return "\n".join(lines)
 
 
@@ -140,11 +141,11 @@ def documents() -> dict[Path, str]:
     """Every generated document, with its contents."""
     readme, es = ROOT / "README.md", ROOT / "docs" / "rules" / "es.md"
     line_rate, area = ROOT / "docs" / "line-rate.md", ROOT / "docs" / "resources.md"
-    day = ROOT / "docs" / "continuous.md"
+    continuous = ROOT / "docs" / "continuous.md"
     return {
         ROOT / "docs" / "registers.md": register_map(),
         ROOT / "docs" / "results.md": study_page.markdown(results()) + in_verilog(),
-        day: filled(day.read_text(), day=day_table),
+        continuous: filled(continuous.read_text(), day=day_table),
         line_rate: filled(line_rate.read_text(), shadow=shadow_table),
         area: filled(area.read_text(), resources=resource_table),
         readme: filled(readme.read_text(), results=results_table, demo=terminal),

@@ -215,16 +215,22 @@ def run_error(network, kind, options, seed):
     learner = FastLearner(network, Settings(layers=network.trainable, seed=core_seed(seed),
                                             **options), RESIDUAL)
     if kind == "bits":
-        state = learner.state
-        learner.load(*({i: flipped(masters, 8 + RESIDUAL, rng) for i, masters in of.items()}
-                       for of in (state.weights, state.biases)))
+        learner.load(*struck(network, learner.state.weights, learner.state.biases, FLIPPED,
+                             rng))
     return {"before": before} | curve_of(learner, "none", seed, POINTS)
 
 
-def flipped(masters, width: int, rng) -> np.ndarray:
-    """Masters of `width` bits with the fraction `FLIPPED` of all bits inverted."""
+def struck(network, weights: dict, biases: dict, fraction: float, rng) -> list[dict]:
+    """Masters by stage, with the fraction of each array's bits inverted."""
+    return [{i: flipped(masters, getattr(network.stages[i].dense, kind).width + RESIDUAL, rng,
+                        fraction) for i, masters in of.items()}
+            for kind, of in (("weight", weights), ("bias", biases))]
+
+
+def flipped(masters, width: int, rng, fraction: float = FLIPPED) -> np.ndarray:
+    """Masters of `width` bits with the fraction of all bits inverted."""
     masters = np.asarray(masters)
-    bits = rng.permutation(masters.size * width)[:round(FLIPPED * masters.size * width)]
+    bits = rng.permutation(masters.size * width)[:round(fraction * masters.size * width)]
     words = masters.ravel() & (1 << width) - 1
     np.bitwise_xor.at(words, bits // width, 1 << bits % width)
     return (words - (words >> width - 1 << width)).reshape(masters.shape)
