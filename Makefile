@@ -53,6 +53,7 @@ results: $(VENV)/.installed  ## run what the documents claim, then regenerate th
 	$(BIN)/python -m examples.tune -o docs/results/es_tuning.json
 	$(BIN)/python -m examples.study -o docs/results/study.json
 	$(BIN)/python -m examples.day -o docs/results/day.json
+	$(BIN)/python -m examples.landscape -o docs/results/landscape.json
 	set -e; for name in digits mnist fashion speech ecg; do \
 		COLUMNS=100 $(HWGEN) demo --example $$name > docs/results/$$name.demo.txt; \
 		for what in recover.json recover.png report.json; do \

@@ -5,9 +5,10 @@ between ``<!-- name -->`` and ``<!-- end -->`` in other documents from the files
 results`` leaves in docs/results.
 """
 import json
+from functools import partial
 from pathlib import Path
 
-from examples import day, resources, study_page, train
+from examples import day, landscape_page, resources, study_page, train
 from firmware_models import line_rate_cycles, registers
 from firmware_models.settings import Settings
 from hwgen import checkpoint, example
@@ -118,6 +119,14 @@ def day_table() -> str:
     return "\n".join(lines)
 
 
+def landscape_parts() -> dict:
+    """Tables of ``landscape.json``."""
+    found = json.loads((RESULTS / "landscape.json").read_text())
+    return {name: partial(table, found) for name, table in (
+        ("ends", landscape_page.end_table), ("paths", landscape_page.path_table),
+        ("sharpness", landscape_page.sharpness_table))}
+
+
 def results() -> dict:
     return json.loads((RESULTS / "study.json").read_text())
 
@@ -141,11 +150,12 @@ def documents() -> dict[Path, str]:
     """Every generated document, with its contents."""
     readme, es = ROOT / "README.md", ROOT / "docs" / "rules" / "es.md"
     line_rate, area = ROOT / "docs" / "line-rate.md", ROOT / "docs" / "resources.md"
-    continuous = ROOT / "docs" / "continuous.md"
+    continuous, landscape = ROOT / "docs" / "continuous.md", ROOT / "docs" / "landscape.md"
     return {
         ROOT / "docs" / "registers.md": register_map(),
         ROOT / "docs" / "results.md": study_page.markdown(results()) + in_verilog(),
         continuous: filled(continuous.read_text(), day=day_table),
+        landscape: filled(landscape.read_text(), **landscape_parts()),
         line_rate: filled(line_rate.read_text(), shadow=shadow_table),
         area: filled(area.read_text(), resources=resource_table),
         readme: filled(readme.read_text(), results=results_table, demo=terminal),

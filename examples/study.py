@@ -147,11 +147,12 @@ def deployed_of(network: Network, device: Device) -> Network:
         if layer.name in stages else layer for layer in network.layers))
 
 
-def run_float(network, disturbance, seed):
+def run_float(network, disturbance, seed, visit=None):
     """What float weights of the same layers reach by backpropagation: Adam, falling rate.
 
     Every round shuffles the field anew and, unlike the stream, disturbs it anew. The best round on
-    the validation samples is the result.
+    the validation samples is the result. `visit` is called after each step with the samples so far
+    and the float weights [n_in, n_out] and biases [n_out] of all stages.
     """
     x_field, y_field = _load(network.name).field()
     splits = {split: judged_by(network.name, disturbance, seed, split)
@@ -193,6 +194,8 @@ def run_float(network, disturbance, seed):
                 square[at] += 0.001 * (gradient ** 2 - square[at])
                 parts[at[0]][at[1]] -= np.float32(rate / (1 - 0.9 ** step)) * mean[at] / (
                     np.sqrt(square[at] / np.float32(1 - 0.999 ** step)) + np.float32(1e-8))
+            if visit:
+                visit(step * ADAM_BATCH, parts)
         reached = {split: scores(passes(x * unit)[1].argmax(1), y)
                    for split, (x, y) in splits.items()}
         if reached["validation"][1] > best[0]:
