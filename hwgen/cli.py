@@ -2,6 +2,7 @@
 import argparse
 import os
 import sys
+import textwrap
 from importlib.metadata import version
 from pathlib import Path
 
@@ -33,6 +34,25 @@ EPILOG = """examples:
   hwgen report --example mnist                what learning adds to inference
 """
 
+RECOVER_EXAMPLES = """examples:
+  hwgen recover --example mnist --seeds 1 2 3 4 5
+  hwgen recover --example mnist --rule np --layers fc1 fc3 --probes 16 --head-shift 6
+  hwgen recover --example mnist --rule delta --train fc3 --head-shift 8
+  hwgen recover --example mnist --rule es --train fc3 --pairs 8 --batch 4 --fitness rank
+  hwgen recover --example mnist --rule es --train fc3 --options vote --vote 4
+  hwgen recover --example mnist --rule qzo --train fc3 --pairs 1
+  hwgen recover --example mnist --rule qzo --train fc3 --options sparse,momentum --sparse hash \\
+      --momentum
+  hwgen recover --example speech --options drift --start 300 --stop 100
+"""
+
+
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Help with defaults, and an epilog as it is."""
+
+    def _get_help_string(self, action):
+        return super()._get_help_string(action) if action.default else action.help
+
 
 def main(argv=None) -> int:
     """Run a command; status 0, or 2 with one line on what is wrong and what to do."""
@@ -55,10 +75,10 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"hwgen {version('hwgen')}")
     commands = top.add_subparsers(required=True, metavar="command")
 
-    def command(run, text, *parts, common=_common):
+    def command(run, text, *parts, common=_common, epilog=None):
         sub = commands.add_parser(
             run.__name__.rstrip('_'), help=text, description=text[0].upper() + text[1:] + ".",
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+            epilog=epilog, formatter_class=_Formatter)
         sub.set_defaults(run=run)
         for part in (common, *parts):
             part(sub)
@@ -73,12 +93,28 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--seed", type=int, default=1, help="of data, idle and stall cycles")
     sub.add_argument("--waves", action="store_true", help="record every signal (VCD)")
     command(report, "resources by block, and what learning adds to inference", _core)
-    sub = command(recover_, "disturb the input and let the Verilated core learn", _core, _learning)
+    sub = command(recover_, "disturb the input and let the Verilated core learn", _core, _learning,
+                  epilog=f"{_by_rule()}\n{RECOVER_EXAMPLES}")
     sub.add_argument("--save-journal", action="store_true",
                      help="write the first seed's journal of updates to journal.json")
     command(replay_, "rebuild weights from the start weights and a journal alone", common=_replay)
     command(sweep_, "a grid of settings of rule np on the compiled golden model", _grid)
     return top
+
+
+def _by_rule() -> str:
+    """What each rule takes, with its defaults."""
+    lines = ["options of the rules, with their defaults:"]
+    for rule, family in recover.FAMILY.items():
+        settings, flags = recover.settings_for(rule, ()), ["--layers"]
+        for name in (*recover.COMMON, *recover.OPTIONS[family]):
+            if name not in recover.FIXED[rule]:
+                value = getattr(settings, name)
+                flags.append(f"--{name.replace('_', '-')}"
+                             + (f"={value}" if not isinstance(value, bool) else ""))
+        lines.append(textwrap.fill(" ".join(flags), 79, initial_indent=f"  {rule:7}",
+                                   subsequent_indent=" " * 9, break_on_hyphens=False))
+    return "\n".join(lines) + "\n"
 
 
 def _common(sub) -> None:
@@ -128,19 +164,21 @@ def _learning(sub) -> None:
                        help="layers that learn; all trainable ones by default")
     for name, text in (("probes", "np: per hidden layer and sample, 0 to 32 (8)"),
                        ("sigma-log2", "probe amplitude: np 2**(sigma - 6) in the pre-activation "
-                        "(5), es 2**sigma steps of a weight of 8 bits (3)"),
+                        "(5); es, qzo 2**sigma steps of a weight of 8 bits (3)"),
                        ("lr-shift", "np: weights of a node move when its error reaches "
-                        "2**shift / 256 bit (9); es: fitness 1 moves a weight by "
+                        "2**shift / 256 bit (9); es, qzo: fitness 1 moves a weight by "
                         "2**(7 - shift - R) steps (7)"),
-                       ("head-shift", "np: lr-shift of the last layer (7)"),
-                       ("skip", "np: samples with less loss, in 1/256 bit, are not learned from"),
-                       ("lr-decay", "updates after which the rate halves; 0: never"),
-                       ("pairs", "es: antithetic pairs per sample"),
-                       ("batch", "es: samples per update"),
+                       ("head-shift", "np, delta: lr-shift of the last layer (7)"),
+                       ("skip", "np, delta: samples with less loss, in 1/256 bit, are not learned "
+                        "from (0)"),
+                       ("lr-decay", "updates after which the rate halves; 0: never (0)"),
+                       ("pairs", "es, qzo: antithetic pairs per sample (4; qzo 2)"),
+                       ("batch", "es: samples per update (2)"),
                        ("vote", "es, with --options vote: a weight moves by one step where its "
                         "change exceeds this, say theta * isqrt(pairs); 0: off"),
-                       ("sharp", "es, with --options sharp: 0, or all pairs but a sample's first "
-                        "are measured 2**(sharp - 1) weight steps up the way it found; to 7"),
+                       ("sharp", "es, qzo, with --options sharp: 0, or all pairs but a sample's "
+                        "first are measured 2**(sharp - 1) weight steps up the way it found; to "
+                        "7"),
                        ("start", "with --options drift: learning starts from this running loss "
                         "on, in 1/256 bit; 0: it is always on"),
                        ("stop", "with --options drift: learning stops below this running loss, in "
@@ -151,22 +189,26 @@ def _learning(sub) -> None:
     group.add_argument("--restart", action="store_true", default=argparse.SUPPRESS,
                        help="with --options drift: the rate decay starts over when learning does")
     group.add_argument("--fitness", choices=FITNESSES, default=argparse.SUPPRESS,
-                       help="es; zscore and best need --options shaping")
+                       help="es: of the pairs' loss differences (sign); zscore and best need "
+                       "--options shaping")
     group.add_argument("--sparse", choices=SPARSE, default=argparse.SUPPRESS,
-                       help="es: weights with noise: all, a quarter that each probe draws, the "
-                       "same quarter for ever, or none; biases always")
+                       help="es, qzo, with --options sparse: weights with noise: all, a quarter "
+                       "that each probe draws, the same quarter for ever, or none; biases always")
     group.add_argument("--rank1", action="store_true", default=argparse.SUPPRESS,
-                       help="es: noise of rank one: a sign per input times a sign per output")
+                       help="es, qzo, with --options rank1: noise of rank one: a sign per input "
+                       "times a sign per output")
     group.add_argument("--kernel", action="store_true", default=argparse.SUPPRESS,
-                       help="es: smaller amplitude and rate in rows of smaller weights")
+                       help="es, qzo, with --options kernel: smaller amplitude and rate in rows of "
+                       "smaller weights")
     group.add_argument("--momentum", action="store_true", default=argparse.SUPPRESS,
-                       help="es, with --options momentum: probes are drawn around the way that "
-                       "the weights have gone")
+                       help="es, qzo, with --options momentum: probes are drawn around the way "
+                       "that the weights have gone")
     group.add_argument("--sigma-decay", action="store_true", default=argparse.SUPPRESS,
-                       help="es, with --options sigma_decay: the amplitude halves with the rate")
+                       help="es, qzo, with --options sigma_decay: the amplitude halves with the "
+                       "rate")
     group.add_argument("--rounding", choices=ROUNDINGS, default=argparse.SUPPRESS,
-                       help="es: of changes to master steps; all but feedback need --options "
-                       "rounding, replay also replay")
+                       help="es, qzo: of changes to master steps (feedback); all but feedback need "
+                       "--options rounding, replay also replay")
 
 
 def _grid(sub) -> None:
@@ -325,9 +367,13 @@ def _recover(args, network, manifest, folder) -> dict:
         if layer not in names or names.index(layer) not in network.trainable:
             raise HwgenError(f"layer {layer!r} is not trainable in this core; name it in --train")
     layers = tuple(names.index(n) for n in args.layers) if args.layers else network.trainable
+    if args.rule == "delta":
+        if len(names) - 1 not in layers or args.layers and len(layers) > 1:
+            raise HwgenError(f"rule delta learns in the last layer alone; name {names[-1]}, and no "
+                             "other in --layers")
+        layers = (len(names) - 1,)
     options = {n: getattr(args, n, None) for n in (
-        "sigma_log2", "lr_shift", "lr_decay", "start", "stop", "restart", *recover.OPTIONS["np"],
-        *recover.OPTIONS["es"])}
+        *recover.COMMON, *recover.OPTIONS["np"], *recover.OPTIONS["es"])}
     settings = recover.settings_for(args.rule, layers, **options)
     if settings.rule not in _options(args)["rules"]:
         raise HwgenError(f"rule {args.rule} needs {args.rule} in --rules")

@@ -40,6 +40,10 @@ IMPLIED = {"es": ("rank",)}
 OPTIONS = {"np": ("probes", "head_shift", "turn", "skip"),
            "es": ("pairs", "batch", "fitness", "vote", "sparse", "rank1", "kernel", "momentum",
                   "sharp", "sigma_decay", "rounding")}
+COMMON = ("sigma_log2", "lr_shift", "lr_decay", "start", "stop", "restart")     # of every rule
+# What a rule has fixed, or no use for.
+FIXED = {"np": (), "es": (), "qzo": ("fitness", "batch", "vote"),
+         "delta": ("probes", "sigma_log2", "lr_shift", "turn")}
 # Found on the validation split of MNIST with noise:0.3.
 DEFAULTS = {
     "np": {}, "delta": {"probes": 0},
@@ -256,12 +260,15 @@ def settings_for(rule: str, layers: tuple[int, ...], **options) -> Settings:
             if family != FAMILY[rule]:
                 raise HwgenError(f"rule {rule} has no {name.replace('_', '-')}; it is for rule "
                                  f"{family}")
-    if rule == "delta" and given.get("probes"):
-        raise HwgenError("rule delta has no probes; with probes it is rule np")
+    if rule == "delta":
+        for name in FIXED["delta"]:
+            if given.get(name):
+                raise HwgenError(f"rule delta has no {name.replace('_', '-')}: the last layer "
+                                 "learns alone, at head-shift; with probes it is rule np")
     if rule == "qzo":
         if not 1 <= given.get("pairs", 1) <= M_MAX:
             raise HwgenError(f"rule qzo has 1 to {M_MAX} pairs, not {given['pairs']}")
-        for name in ("fitness", "batch", "vote"):
+        for name in FIXED["qzo"]:
             if given.get(name, DEFAULTS["qzo"][name]) != DEFAULTS["qzo"][name]:
                 raise HwgenError(f"rule qzo has {name} {DEFAULTS['qzo'][name]}; for "
                                  f"{given[name]} use rule es")

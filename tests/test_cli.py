@@ -7,7 +7,7 @@ import pytest
 
 from firmware_models import journal
 from firmware_models.learner import Learner
-from hwgen import data, example, recover
+from hwgen import cli, data, example, recover
 from hwgen.cli import main
 from hwgen.recover import settings_for
 
@@ -52,6 +52,10 @@ def test_recover(tmp_path, capsys):
     ("build --rules es --options rounding,replay,journal",
      "option replay does not go with journal"),
     ("recover --rule es --save-journal", "--save-journal needs --options journal"),
+    ("recover --rule delta --probes 4", "rule delta has no probes: the last layer learns alone"),
+    ("recover --rule delta --lr-shift 4", "rule delta has no lr-shift: the last layer learns"),
+    ("recover --rule delta --train fc1", "rule delta learns in the last layer alone; name fc3"),
+    ("recover --rule delta --layers fc1 fc3", "rule delta learns in the last layer alone; name"),
     ("recover --rule magic", "unknown rule 'magic'; there are np, es, qzo, delta"),
     ("recover --rule qzo --fitness rank", "rule qzo has fitness sign"),
     ("recover --rule qzo --vote 2", "rule qzo has vote 0; for 2 use rule es"),
@@ -98,6 +102,28 @@ def test_help(words, capsys):
         main(words.split())
     assert end.value.code == 0
     assert "usage: hwgen" in capsys.readouterr().out
+
+
+def test_help_has_every_option_of_every_rule(capsys):
+    """Each on its rule's line with its default, and an example of each rule."""
+    with pytest.raises(SystemExit):
+        main(["recover", "--help"])
+    text = capsys.readouterr().out
+    table, examples = text[text.index("options of the rules"):].split("examples:")
+    lines = " ".join(table.split())
+    for rule, more in (("np", "--probes=8 --head-shift=7"), ("es", "--pairs=4 --batch=2"),
+                       ("qzo", "--pairs=2 --sparse=off"), ("delta", "--head-shift=7 --skip=0")):
+        assert more in lines and f"--rule {rule} " in examples
+    for name in (*recover.COMMON, *sum(recover.OPTIONS.values(), ())):
+        flag = f"--{name.replace('_', '-')}"
+        assert f"  {flag} " in text and flag in table
+        if name in ("sparse", "rank1", "kernel", "momentum", "vote", "sharp",
+                    "sigma_decay", "start"):
+            assert f"with --options {'drift' if name == 'start' else name}:" in " ".join(
+                text.split())
+    # The examples are commands that are understood.
+    for line in examples.replace("\\\n", "").strip().splitlines():
+        cli.parser().parse_args(line.split()[1:])
 
 
 def refused(capsys, *words: str) -> str:

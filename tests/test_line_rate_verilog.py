@@ -33,6 +33,7 @@ CORES = {
     "odd": (network((9, 15, 7, 3), (0, 1), {0: 3, 1: 5, 2: 7}, seed=4), 0, ("np",)),
     "wide": (network((9, 70, 4), (0, 1), {1: 14}, seed=5), 8, ("np",)),
     "single layer": (network((11, 5), (0,), seed=6, source=Fixed(9, 4)), 3, ("np",)),
+    "head alone": (network((12, 8, 6, 4), (2,), {0: 4, 2: 3}, seed=9), 4, ("np",)),
     "multipliers": (network((8, 9, 6, 4), (0, 2), {0: 4, 1: 3, 2: 3}, seed=8), 4, ("np",)),
     "both rules": (network((10, 8, 4), (0, 1), {0: 5, 1: 4}, seed=7), 4, ("es", "np")),
 }
@@ -99,7 +100,7 @@ def test_one_word_passes(core, pauses):
 
 @pytest.mark.parametrize("name, layers", [
     ("odd", (0, 1)), ("odd", (1,)), ("wide", (0, 1)), ("single layer", (0,)),
-    ("multipliers", (0, 2))])
+    ("head alone", (2,)), ("multipliers", (0, 2))])
 def test_shapes(core, name, layers):
     """Outputs that are no power of two; more than 32 of them; 0, 3 and 8 residual bits."""
     learner = lockstep(core(name), (
