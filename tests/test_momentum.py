@@ -146,14 +146,17 @@ def test_signs_equal_model(lanes):
     simulator.run()
 
 
-FORMS = [{}, {"rank1": True}, {"sparse": "hash"}, {"sparse": "static", "rank1": True,
-                                                   "kernel": True}]
+FORMS = [{}, {"rank1": True}, {"sharp": 2}, {"sparse": "static", "rank1": True, "kernel": True},
+         {"sparse": "hash", "sharp": 1}]
 
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("form", FORMS, ids=str)
 def test_memory(case, form):
-    """Passes and updates in turn: noise leans to the counters, which follow while it is on."""
+    """Passes and updates in turn: noise leans to the counters, which follow while it is on.
+
+    With "sharp" the passes are read where the direction of a first pair leads, with its own lean.
+    """
     stage, first = CASES[case]
     dense = stage.dense
     dut = WeightMemory(stage, residual=4, first_generator=first, max_pairs=3,
@@ -187,7 +190,7 @@ def test_memory(case, form):
             ctx.set(dut.momentum, on)
             seeds = np.full(pairs, seed) if seed else rng.integers(1, 2 ** 32, pairs)
             c = np.full(pairs, 9) if seed else rng.choice([-127, 0, 5, 127], pairs)
-            bits = {name: value for name, value in form.items() if name != "kernel"}
+            bits = {name: form[name] for name in ("sparse", "rank1") if name in form}
             shifts = directions.row_shifts(dense, form.get("kernel", False))
 
             def probe(seeds, bits=bits, counters=counters if on else None):
@@ -196,9 +199,15 @@ def test_memory(case, form):
             one = int(rng.integers(1, 2 ** 32))
             z, z_bias = probe(one)
             leaned += (z != directions.probe(one, first, dense, **bits)[0]).sum()
-            sizes = directions.row_amplitudes(2, shifts)
-            w = masters.perturbed(masters.deployed(weights, 4), -z, sizes[:, None], dense.weight)
-            b = masters.perturbed(masters.deployed(biases, 4), -z_bias, sizes, dense.bias)
+            sizes, way, way_bias = directions.row_amplitudes(2, shifts), 0, 0
+            if "sharp" in form:
+                start, rho = int(rng.integers(1, 2 ** 32)), form["sharp"] - 1
+                for name, value in (("away", 1), ("down", 1), ("rho", rho), ("first_seed", start)):
+                    ctx.set(getattr(dut, name), value)
+                way, way_bias = (-of << rho for of in probe(start))
+            w = masters.perturbed(masters.deployed(weights, 4), -z, sizes[:, None], dense.weight,
+                                  way)
+            b = masters.perturbed(masters.deployed(biases, 4), -z_bias, sizes, dense.bias, way_bias)
             assert await read_pass(ctx, dut, seed=one, probe=1, negative=1) == (
                 dense.words(w).tolist(),
                 [b[s::stage.drain_words].tolist() for s in range(stage.drain_words)])

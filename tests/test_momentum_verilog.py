@@ -10,6 +10,7 @@ from firmware_models.learner import Learner, compare
 from firmware_models.momentum import LIMIT
 from firmware_models.options import needed
 from firmware_models.registers import table
+from firmware_models.rounding import ROUNDINGS
 from firmware_models.settings import Settings
 from hwgen.build import build
 from hwgen.errors import HwgenError
@@ -28,6 +29,8 @@ CORES = {
                    ("rank", "vote", "sparse", "rank1", "kernel", "momentum", "sharp")),
     "five generators": (small_network((6, 10, 9, 4), (0, 1, 2), {0: 1, 1: 5}, seed=2,
                                       extreme=True), ("es",), ("rank", "sparse", "momentum")),
+    "rounded": (small_network((10, 8, 6, 4), (1, 2), {0: 5, 1: 4, 2: 3}, seed=3), ("es",),
+                ("momentum", "rounding", "replay", "vote")),
     "both rules": (small_network((10, 8, 6, 4), (0, 1, 2), {0: 5, 1: 4, 2: 3}), ("np", "es"),
                    ("momentum", "load", "snapshot", "drift")),
 }
@@ -85,6 +88,14 @@ def test_several_generators(core):
              *[(Settings(rule="es", layers=layers, pairs=3, lr_shift=3, fitness="rank", seed=84,
                          momentum=True, sparse=sparse), 40)
                for layers, sparse in (((0, 1, 2), "off"), ((1,), "hash"))])
+
+
+def test_rounded(core):
+    """Counters follow changes as they are before rounding and votes."""
+    parts = [(Settings(rule="es", layers=(1, 2), pairs=1 + n % 3, lr_shift=9, vote=n // 5 * 20,
+                       rounding=ROUNDINGS[n % 5], seed=95 + n, momentum=True), 12)
+             for n in range(10)]
+    lockstep(core("rounded"), *parts)
 
 
 def test_both_rules(core):
