@@ -19,7 +19,8 @@ def test_start_is_the_network():
     assert point.shape == (6 * 8 + 8 + 8 * 4 + 4,)
     assert landscape.placed(network, point).digest() == network.digest()
     # Half a step up is the next code, anything less is not.
-    assert landscape.placed(network, point + 0.49).digest() == network.digest()
+    for less in (-0.5, 0.49):
+        assert landscape.placed(network, point + less).digest() == network.digest()
     weights = network.stages[0].dense.weight_codes
     moved = landscape.placed(network, point - 0.51).stages[0].dense
     assert (moved.weight_codes == np.maximum(weights - 1, moved.weight.min)).all()
