@@ -121,7 +121,7 @@ class CycleModel:
         if not settings or not settings.layers:
             learn = np.zeros(samples, bool)
         n_in, beats = self.network.n_in, beat_layout(self.network).beats
-        entry = min(settings.layers) if learn.any() else len(self.network.stages)
+        entry = self.network.entry(settings.layers) if learn.any() else len(self.network.stages)
         arrival, input_free, idle, passes = [], 0, 0, 0
         self.outputs = []
         self.answer_beats = 1 + logits * self.network.n_classes
@@ -155,7 +155,7 @@ class CycleModel:
             if batch_index == settings.batch:
                 batch_index = 0
                 release += fitness_cycles(settings) + sum(
-                    sweep_cycles(self.network.stages[i], settings.pairs
+                    sweep_cycles(self.network.parts[i], settings.pairs
                                  + older * (settings.rounding == "replay")) + 1
                     for i in settings.layers)
                 older = min(older + settings.pairs, self.kept - settings.pairs)

@@ -3,6 +3,7 @@ import numpy as np
 
 from .formats import Fixed
 from .network import Dense, Network, Relu, Stage
+from .prompt import prompted
 from .requantize import requantize
 
 
@@ -51,6 +52,8 @@ def relu(layer: Relu, x, source: Fixed) -> np.ndarray:
 
 def forward(network: Network, x, start: int = 0) -> np.ndarray:
     """Logit codes [..., n_classes] of input codes [..., n_in] of stage `start`."""
+    if start == 0 and network.prompt is not None:
+        x = prompted(x, network.prompt, network.input)
     for stage in network.stages[start:]:
         x = activate(stage, accumulate(stage.dense, stage.source, x))
     return x
@@ -59,6 +62,8 @@ def forward(network: Network, x, start: int = 0) -> np.ndarray:
 def trace(network: Network, x) -> dict[str, np.ndarray]:
     """Output codes of every layer, by name; as hls4ml's ``ModelGraph.trace``."""
     outputs = {}
+    if network.prompt is not None:
+        x = prompted(x, network.prompt, network.input)
     for stage in network.stages:
         acc = accumulate(stage.dense, stage.source, x)
         outputs[stage.dense.name] = requantize(acc, stage.dense.accum.frac, stage.dense.result)

@@ -18,8 +18,13 @@ from .dense import accumulate, activate
 from .loss import cross_entropy
 from .network import Network
 from .progress import decay
+from .prompt import prompted
 from .rules import es
 from .weight_memory import commit, perturbed
+
+# Generators left out before those of a prompt: of the next ones, some have a bit that is the
+# same function of the seed as one of a 784x32 layer.
+PROMPT_SKIPS = 3
 
 
 class Evolution:
@@ -48,8 +53,8 @@ class Evolution:
     def evaluate(self, state, settings, codes, x, label: int):
         """Two passes per pair, '+' before '-', and their loss differences.
 
-        `codes` are the deployed weights and biases of every stage, `x` the codes of the vector that
-        the lowest selected stage gets in the base pass.
+        `codes` are the deployed weights and biases of every part, `x` the codes of the vector that
+        the lowest selected stage gets in the base pass: of the first one, without a prompt.
         """
         if state.batch_index == 0:
             seeds, seed = [], state.seed
@@ -72,23 +77,32 @@ class Evolution:
     def _differences(self, state, settings, codes, x, label, seeds, ahead: int = 0):
         """Loss differences of pairs, around w or `ahead` (-1, 1) along the first pair from it."""
         h = np.broadcast_to(x, (2, len(seeds), len(x)))
-        sigma_log2 = max(settings.sigma_log2 - state.decays * settings.sigma_decay, 0)
-        for stage in self.network.stages[min(settings.layers):]:
-            w, b = codes[stage.index]
-            if stage.index in settings.layers:
-                dense, w_ahead, b_ahead = stage.dense, 0, 0
-                zw, zb = self._probes(state, settings, seeds, stage.index)
-                sigma = self._amplitudes(settings, sigma_log2, dense)
-                if ahead:
-                    zw_0, zb_0 = self._probes(state, settings, state.seeds[0], stage.index)
-                    rho = self._amplitudes(settings, settings.sharp - 1, dense)
-                    w_ahead, b_ahead = ahead * (zw_0 << rho[:, None]), ahead * (zb_0 << rho)
-                w = np.stack([perturbed(w, s * zw, sigma[:, None], dense.weight, w_ahead)
-                              for s in (1, -1)])
-                b = np.stack([perturbed(b, s * zb, sigma, dense.bias, b_ahead) for s in (1, -1)])
+        first = self.network.entry(settings.layers)
+        if first == 0 and self.network.prompt is not None:
+            p, _ = self._noisy(state, settings, codes, len(self.network.stages), seeds, ahead)
+            h = prompted(h, p[..., 0, :], self.network.input)
+        for stage in self.network.stages[first:]:
+            w, b = self._noisy(state, settings, codes, stage.index, seeds, ahead)
             h = activate(stage, accumulate(stage.dense, stage.source, h, w, b))
         losses = cross_entropy(h, np.full(h.shape[:-1], label), self.network.stages[-1].result)
         return losses[0] - losses[1]
+
+    def _noisy(self, state, settings, codes, index, seeds, ahead):
+        """Codes of a part in the passes of pairs: with noise, + before -, if it is selected."""
+        w, b = codes[index]
+        if index not in settings.layers:
+            return w, b
+        dense, w_ahead, b_ahead = self.network.parts[index].dense, 0, 0
+        sigma_log2 = max(settings.sigma_log2 - state.decays * settings.sigma_decay, 0)
+        zw, zb = self._probes(state, settings, seeds, index)
+        sigma = self._amplitudes(settings, sigma_log2, dense)
+        if ahead:
+            zw_0, zb_0 = self._probes(state, settings, state.seeds[0], index)
+            rho = self._amplitudes(settings, settings.sharp - 1, dense)
+            w_ahead, b_ahead = ahead * (zw_0 << rho[:, None]), ahead * (zb_0 << rho)
+        return (np.stack([perturbed(w, s * zw, sigma[:, None], dense.weight, w_ahead)
+                          for s in (1, -1)]),
+                np.stack([perturbed(b, s * zb, sigma, dense.bias, b_ahead) for s in (1, -1)]))
 
     def _amplitudes(self, settings, sigma_log2, dense):
         """Base-2 logarithms of a layer's rows' amplitudes."""
@@ -96,9 +110,9 @@ class Evolution:
             sigma_log2, directions.row_shifts(dense, settings.kernel), directions.finer(dense))
 
     def _probes(self, state, settings, seeds, index: int):
-        """Directions of the probes in a stage: [..., n_out, n_in] and [..., n_out]."""
+        """Directions of the probes in a part: [..., n_out, n_in] and [..., n_out]."""
         return directions.probe(
-            seeds, self.first_generator[index], self.network.stages[index].dense,
+            seeds, self.first_generator[index], self.network.parts[index].dense,
             sparse=settings.sparse, rank1=settings.rank1,
             counters=state.momenta[index] if settings.momentum else None)
 
@@ -119,7 +133,7 @@ class Evolution:
         weights, biases, momenta = dict(state.weights), dict(state.biases), dict(state.momenta)
         saturations = state.saturations
         for index in settings.layers:
-            stage, dense = self.network.stages[index], self.network.stages[index].dense
+            part, dense = self.network.parts[index], self.network.parts[index].dense
             v, v_bias = self._changes(state, settings, index, seeds, c)
             if settings.rounding == "replay":
                 v, v_bias = (now + rounding.residual(past) for now, past in zip(
@@ -136,15 +150,15 @@ class Evolution:
             saturations += int(dense.words(clipped).any(-1).sum())
             biases[index], clipped = commit(biases[index], v_bias, dense.bias, self.residual)
             # Biases are committed in the groups in which the stage drains its outputs.
-            saturations += int(clipped.reshape(-1, stage.drain_words).any(0).sum())
+            saturations += int(clipped.reshape(-1, part.drain_words).any(0).sum())
         return replace(state, weights=weights, biases=biases, saturations=saturations,
                        momenta=momenta)
 
     def _changes(self, state, settings, index, seeds, c):
-        """V of a stage's weights and biases: sums of coefficients and signs."""
+        """V of a part's weights and biases: sums of coefficients and signs."""
         zw, zb = self._probes(state, settings, seeds, index)
         rows = directions.row_coefficients(c, directions.row_shifts(
-            self.network.stages[index].dense, settings.kernel))
+            self.network.parts[index].dense, settings.kernel))
         return np.einsum("pj,pji->ji", rows, zw), (rows * zb).sum(0)
 
     def _recorded(self, state, settings, c):
@@ -162,9 +176,9 @@ class Evolution:
 
 
 def first_generators(network: Network) -> dict[int, int]:
-    """Number of the first noise generator of each trainable stage; they count through the core."""
+    """Number of the first noise generator of each trainable part; they count through the core."""
     first, total = {}, 0
     for index in network.trainable:
-        first[index] = total
-        total += noise.generators(network.stages[index].dense.lanes)
+        first[index] = total + PROMPT_SKIPS * (index == len(network.stages))
+        total += noise.generators(network.parts[index].dense.lanes)
     return first

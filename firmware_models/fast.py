@@ -22,6 +22,7 @@ from .loss import LOGIT
 from .network import Network
 from .noise import MASK, SERIAL_TAPS
 from .progress import DECAYS_MAX
+from .prompt import check_rule
 from .requantize import requantize
 from .rules import node_probe
 from .sample_packets import check_labels
@@ -215,6 +216,7 @@ class FastLearner:
 def _check(network: Network, settings: Settings, residual: int) -> None:
     if settings.rule != "np":
         raise ValueError(f"the fast model has rule 'np' alone, not {settings.rule!r}")
+    check_rule(network, settings.rule)
     # The loop checks no index.
     if not set(settings.layers) <= set(network.trainable):
         raise ValueError(f"layers {settings.layers} are not all trainable: "

@@ -9,6 +9,7 @@ from .evolution import Evolution
 from .line_rate import LineRate
 from .loss import cross_entropy, running_average
 from .network import Network
+from .prompt import check_rule, prompted
 from .settings import Settings
 from .snapshot import Snapshot
 from .weight_memory import deployed, to_master
@@ -21,7 +22,7 @@ class State:
     Parameters
     ----------
     weights, biases : dict of stage index to int64 arrays [n_out, n_in] and [n_out]
-        Masters of the trainable stages.
+        Masters of the trainable parts: stages, and a prompt with weights [1, n_in].
     seed : int
         "es": seed of the next probe.
     errors : int64 [outputs of the trainable stages]
@@ -93,17 +94,18 @@ class Learner:
         self.network, self.residual = network, residual
         self.coefficient_bits, self.guided = coefficient_bits, momentum
         self.settings = self._checked(settings)
+        # Rule "np" is refused where there is a prompt, and knows nothing of it.
+        self.line_rate = LineRate(replace(network, prompt=None), residual, coefficient_bits)
         self.state = State(
-            weights={i: to_master(network.stages[i].dense.weight_codes, residual)
+            weights={i: to_master(network.parts[i].dense.weight_codes, residual)
                      for i in network.trainable},
-            biases={i: to_master(network.stages[i].dense.bias_codes, residual)
+            biases={i: to_master(network.parts[i].dense.bias_codes, residual)
                     for i in network.trainable},
             seed=settings.seed,
-            errors=np.zeros(sum(network.stages[i].dense.n_out for i in network.trainable), int),
-            momenta={i: np.zeros_like(network.stages[i].dense.weight_codes)
+            errors=np.zeros(self.line_rate.nodes, int),
+            momenta={i: np.zeros_like(network.parts[i].dense.weight_codes)
                      for i in network.trainable} if momentum else {})
         self.evolution = Evolution(network, residual, max_pairs, journal_records)
-        self.line_rate = LineRate(network, residual, coefficient_bits)
         self.line_rate.restart(settings.seed)
         self.kept = Snapshot()
 
@@ -128,6 +130,7 @@ class Learner:
                              f"this network trains {self.network.trainable}")
         if settings.rule == "es" and settings.momentum and not self.guided:
             raise ValueError("momentum needs counters: a core with option momentum")
+        check_rule(self.network, settings.rule)
         if settings.rule == "np":
             for index in self.network.trainable:
                 fused_update.check(self.network.stages[index], self.residual,
@@ -174,7 +177,7 @@ class Learner:
         """What the host may write, by trainable stage."""
         found = {}
         for index in self.network.trainable:
-            stage, dense = self.network.stages[index], self.network.stages[index].dense
+            stage, dense = self.network.parts[index], self.network.parts[index].dense
             found[index] = window_load.masters(
                 dense.name, dense.n_out, dense.n_in, dense.reuse_factor, stage.drain_words,
                 dense.weight.width + self.residual, dense.bias.width + self.residual)
@@ -190,7 +193,8 @@ class Learner:
                     weight_codes, bias_codes = self._codes(stage)
                     layer = replace(layer, weight_codes=weight_codes, bias_codes=bias_codes)
             layers.append(layer)
-        return replace(self.network, layers=tuple(layers))
+        prompt = None if self.network.prompt is None else self._prompt()
+        return replace(self.network, layers=tuple(layers), prompt=prompt)
 
     def predict(self, x) -> np.ndarray:
         """Class of each row of input codes [n, n_in]; the first of equal logits wins."""
@@ -202,12 +206,14 @@ class Learner:
         "es": the base pass sees the weights before this sample's update, the next sample's base
         pass those after it. "np": the order of events is that of :mod:`firmware_models.line_rate`.
         """
-        self.state = self._enter(self.state)
+        x, self.state = np.asarray(x, np.int64), self._enter(self.state)
         learn = bool(learn and self.state.on and self.settings.layers)
         line_rate = learn and self.settings.rule == "np"
         if line_rate:
             self.state = self.line_rate.sweep(self.state, x)
-        sums, activations = [], [np.asarray(x, np.int64)]
+        features = x if self.network.prompt is None \
+            else prompted(x, self._prompt(), self.network.input)
+        sums, activations = [], [features]
         for stage in self.network.stages:
             sums.append(self._accumulate(stage, activations[-1]))
             activations.append(activate(stage, sums[-1]))
@@ -218,15 +224,13 @@ class Learner:
                                self.settings.stop)
         state = replace(self.state, samples=samples, passes=self.state.passes + 1, loss=loss,
                         loss_average=average, decided=decided)
+        codes = [self._codes(part.index) for part in self.network.parts]
         if line_rate:
-            state = self.line_rate.evaluate(
-                state, self.settings, [self._codes(s.index) for s in self.network.stages], sums,
-                activations, label)
+            state = self.line_rate.evaluate(state, self.settings, codes, sums, activations, label)
         elif learn:
-            entry = min(self.settings.layers)
-            state = self.evolution.evaluate(
-                state, self.settings, [self._codes(s.index) for s in self.network.stages],
-                activations[entry], label)
+            entry = self.network.entry(self.settings.layers)
+            state = self.evolution.evaluate(state, self.settings, codes,
+                                            activations[entry] if entry else x, label)
             if state.batch_index == self.settings.batch:
                 state = self.evolution.update(state, self.settings)
         self.state = state
@@ -253,12 +257,16 @@ class Learner:
         return replace(state, on=on)
 
     def _codes(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Deployed weight and bias codes of a stage."""
-        dense = self.network.stages[index].dense
+        """Deployed weight and bias codes of a part."""
+        dense = self.network.parts[index].dense
         if not dense.trainable:
             return dense.weight_codes, dense.bias_codes
         return (deployed(self.state.weights[index], self.residual),
                 deployed(self.state.biases[index], self.residual))
+
+    def _prompt(self) -> np.ndarray:
+        """Deployed codes of the prompt."""
+        return self._codes(len(self.network.stages))[0][0]
 
     def _accumulate(self, stage, x):
         return accumulate(stage.dense, stage.source, x, *self._codes(stage.index))

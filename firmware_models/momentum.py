@@ -36,7 +36,7 @@ def guided(z, states, counters) -> np.ndarray:
 def check(network) -> None:
     """ValueError for a layer whose counters the window does not reach."""
     for index in network.trainable:
-        if (words := network.stages[index].dense.reuse_factor) > COUNTER_WORD:
+        if (words := network.parts[index].dense.reuse_factor) > COUNTER_WORD:
             raise ValueError(f"stage {index} has {words} weight words; with option momentum there "
                              f"may be {COUNTER_WORD}: take a smaller reuse factor")
 

@@ -6,6 +6,8 @@ import numpy as np
 
 from .formats import Fixed
 
+PROMPT = "prompt"                   # name of the input prompt beside those of the layers
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dense:
@@ -126,6 +128,16 @@ class Network:
         Format of the features, with the rounding and overflow of hls4ml's input type.
     layers : tuple of Dense and Relu
         Starts and ends with a Dense (raw logits out); a Relu follows a Dense.
+    prompt : array of int64 [n_in], optional
+        An input prompt that can learn: codes that are added to the features, of one bit more than
+        these and signed. See :mod:`firmware_models.prompt`.
+
+    Attributes
+    ----------
+    stages : tuple of Stage
+    parts : tuple of Stage
+        What can have a memory that learns: the stages, and behind them the prompt, if there is
+        one, as a layer of one output whose bias has no use.
 
     Raises
     ------
@@ -135,12 +147,14 @@ class Network:
     name: str
     input: Fixed
     layers: tuple[Dense | Relu, ...]
+    prompt: np.ndarray | None = None
     stages: tuple[Stage, ...] = field(init=False, repr=False)
+    parts: tuple[Stage, ...] = field(init=False, repr=False)
 
     def __post_init__(self):
         if not self.layers:
             raise ValueError(f"{self.name}: a network needs at least one Dense layer")
-        names = [layer.name for layer in self.layers]
+        names = [layer.name for layer in self.layers] + [PROMPT] * (self.prompt is not None)
         if len(set(names)) < len(names):
             raise ValueError(f"{self.name}: two layers of the same name in {names}")
         stages, source, n = [], self.input, None
@@ -163,6 +177,23 @@ class Network:
             raise ValueError(f"{self.layers[-1].name}: the last layer must be Dense, "
                              "so that the loss sees raw logits")
         object.__setattr__(self, "stages", tuple(stages))
+        object.__setattr__(self, "parts", self.stages)
+        if self.prompt is not None:
+            part = self._prompt_part()
+            object.__setattr__(self, "prompt", part.dense.weight_codes[0])
+            object.__setattr__(self, "parts", (*self.stages, part))
+
+    def _prompt_part(self) -> Stage:
+        """The prompt as a layer whose memory words meet the words of the first stage's inputs."""
+        of = Fixed(self.input.width + 1, self.input.frac)
+        # As wide as the features, so that amplitudes count in their steps.
+        bias = Fixed(self.input.width, self.input.frac)
+        dense = Dense(
+            name=PROMPT, n_in=self.n_in, n_out=1, weight=of, bias=bias, accum=of, result=of,
+            reuse_factor=self.stages[0].dense.reuse_factor, trainable=True,
+            weight_codes=np.asarray(self.prompt)[None], bias_codes=np.zeros(1, int))
+        return Stage(index=len(self.stages), dense=dense, relu=None, source=self.input,
+                     drain_words=1)
 
     @property
     def n_in(self) -> int:
@@ -174,23 +205,38 @@ class Network:
 
     @property
     def trainable(self) -> tuple[int, ...]:
-        """Indices of the stages whose weights can learn."""
-        return tuple(stage.index for stage in self.stages if stage.dense.trainable)
+        """Indices of the parts that can learn."""
+        return tuple(part.index for part in self.parts if part.dense.trainable)
 
     @property
     def hidden(self) -> tuple[int, ...]:
         """Trainable stages before the last one: those that node probes can perturb."""
-        return tuple(i for i in self.trainable if i != len(self.stages) - 1)
+        return tuple(i for i in self.trainable if i < len(self.stages) - 1)
+
+    def stage_of(self, index: int) -> int:
+        """The stage whose passes read part `index`: a prompt meets the first one's inputs."""
+        return index if index < len(self.stages) else 0
+
+    def entry(self, layers) -> int:
+        """The stage where passes that perturb the parts `layers` enter."""
+        return min(map(self.stage_of, layers))
 
     def with_trainable(self, names) -> "Network":
-        """The same network with exactly the layers `names` trainable."""
-        known = [stage.dense.name for stage in self.stages]
+        """The same network with exactly the layers `names` trainable, "prompt" for a prompt."""
+        known = [*[stage.dense.name for stage in self.stages], PROMPT]
         for name in names:
             if name not in known:
-                raise ValueError(f"unknown layer {name!r}; the dense layers are {known}")
-        return replace(self, layers=tuple(
+                raise ValueError(f"unknown layer {name!r}; the dense layers are {known[:-1]}")
+        prompt = self.with_prompt().prompt if PROMPT in names else None
+        if prompt is None and self.prompt is not None and self.prompt.any():
+            raise ValueError(f"{self.name}: a prompt that is not 0 cannot be left out")
+        return replace(self, prompt=prompt, layers=tuple(
             replace(layer, trainable=layer.name in names) if isinstance(layer, Dense) else layer
             for layer in self.layers))
+
+    def with_prompt(self) -> "Network":
+        """The same network with its prompt, or one of zeros if it has none."""
+        return self if self.prompt is not None else replace(self, prompt=np.zeros(self.n_in, int))
 
     def describe(self) -> dict:
         """Structure and formats as JSON-ready data, without the weights."""
@@ -199,13 +245,14 @@ class Network:
             return {"kind": type(layer).__name__,
                     **{k: asdict(v) if isinstance(v, Fixed) else v
                        for k, v in vars(layer).items() if k not in skip}}
+        prompt = {} if self.prompt is None else {"prompt": one(self.parts[-1].dense)}
         return {"name": self.name, "input": asdict(self.input),
-                "layers": [one(layer) for layer in self.layers]}
+                "layers": [one(layer) for layer in self.layers]} | prompt
 
     def digest(self) -> str:
         """SHA-256 over structure, formats and weights."""
         h = hashlib.sha256(repr(self.describe()).encode())
-        for stage in self.stages:
+        for stage in self.parts:
             h.update(stage.dense.weight_codes.astype("<i8").tobytes())
             h.update(stage.dense.bias_codes.astype("<i8").tobytes())
         return h.hexdigest()

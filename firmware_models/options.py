@@ -40,6 +40,8 @@ OPTIONS = {
                        lambda s: s.rounding != "feedback"),
     "replay": Option(("es",), "rounding with the residual of the last updates, found again",
                      lambda s: s.rounding == "replay"),
+    "prompt": Option(("es",), "a vector that learns and is added to the features",
+                     lambda s: False),
     "journal": Option(("es",), "the last updates' seeds and coefficients, to rebuild weights from",
                       lambda s: False),
     "load": Option(("np", "es"), "the host writes weights", lambda s: False),
@@ -74,4 +76,6 @@ def checked(options, rules) -> tuple[str, ...]:
     for name, other in NEEDS.items():
         if name in options and other not in options:
             raise ValueError(f"option {name} needs option {other}")
+    if "prompt" in options and "np" in rules:
+        raise ValueError("option prompt learns by rule es; a core with rule np cannot have it")
     return tuple(name for name in OPTIONS if name in options)

@@ -86,7 +86,8 @@ REGISTERS = (
               "feedback; 1 nearest, 2 stochastic, 3 pseudo-stochastic, 4 nearest with the residual "
               "replayed (needs replay)", 0, ES, options=("rounding",)),
     )),
-    _value("layers", 0x14, 14, "bit l: stage l learns", "rw"),
+    _value("layers", 0x14, 14, "bit l: stage l learns, and behind the last stage the prompt",
+           "rw"),
     _value("pairs", 0x18, 7, "antithetic pairs per sample", "rw", 4, rules=ES),
     _value("batch", 0x1C, 9, "samples per update, 1 to 256", "rw", 1, rules=ES),
     _value("sigma", 0x20, 3, "probe amplitude: 2**(sigma - 6) in the pre-activation (np), 2**sigma "
@@ -129,9 +130,9 @@ REGISTERS = (
         Field("lane", 16, 12, "lane in the word; population: 0 seed, 1 loss difference; journal: "
               "0 seed, 1 coefficient (7:0), last of its update (8), sparse (10:9), rank1 (11), "
               "kernel (12), rounding (15:13), layers as in `layers` (28:16), 2 vote"),
-        Field("space", 28, 4, f"stage, {JOURNAL_SPACE} for the population under evaluation (es), "
-              f"{ERROR_SPACE} for the errors of all nodes (np), {RECORD_SPACE} for the journal "
-              "(es with journal)"),
+        Field("space", 28, 4, "stage, or behind the last one the prompt; "
+              f"{JOURNAL_SPACE} for the population under evaluation (es), {ERROR_SPACE} for the "
+              f"errors of all nodes (np), {RECORD_SPACE} for the journal (es with journal)"),
     )),
     _value("window_data", 0x54, 32, "what `window` points at, sign-extended; reading waits for the "
            "running pass. With option load, writing stores the low bits there: masters only, "

@@ -21,7 +21,8 @@ class Settings:
         Node probes with the delta rule for the last layer, or the evolutionary strategy, of which
         sign-m-SPSA is a case.
     layers : tuple of int
-        Stages that learn. With "es" the lowest one is where probe passes enter.
+        Stages that learn. With "es" the lowest one is where probe passes enter. The number behind
+        the last stage is the input prompt, of which they enter at the first stage.
     sigma_log2 : int
         Probe amplitude, 0 to 7: 2**(sigma_log2 - 6) in the pre-activation ("np", default 5),
         2**sigma_log2 steps of a weight of 8 bits ("es", default 2).

@@ -29,7 +29,7 @@ class Snapshot:
 
 def copy_words(network: Network) -> int:
     """Words to copy one after the other: all memories at once, so those of the longest."""
-    return max(max(network.stages[i].dense.reuse_factor, network.stages[i].drain_words)
+    return max(max(network.parts[i].dense.reuse_factor, network.parts[i].drain_words)
                for i in network.trainable)
 
 

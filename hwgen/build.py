@@ -7,7 +7,7 @@ from pathlib import Path
 
 from amaranth.back import verilog
 
-from firmware_models.network import Network
+from firmware_models.network import Network, Stage
 from firmware_models.registers import table
 from firmware_models.sample_packets import beat_layout
 from rtl.core import Core
@@ -44,6 +44,7 @@ def build(network: Network, folder: Path, *, learning: bool = True, residual: in
         Of "es": largest population in pairs, 1 to 64.
     options : tuple of str, optional
         Of :data:`firmware_models.options.OPTIONS`; with "es" the rank fitness by default.
+        "prompt" gives the network one if it has none.
     journal_records : int
         Of option "journal": records that it keeps, a power of two, 16 to 4096.
 
@@ -91,17 +92,23 @@ def describe(core: Core) -> dict:
         "network": network.describe(),
         "digest": network.digest(),
         "input": asdict(beat_layout(network)),
-        "stages": [{
-            "name": stage.dense.name,
-            "n_in": stage.dense.n_in, "n_out": stage.dense.n_out,
-            "reuse_factor": stage.dense.reuse_factor, "lanes": stage.dense.lanes,
-            "drain_words": stage.drain_words, "drain_lanes": stage.drain_lanes,
-            "trainable": stage.dense.trainable,
-            "weight": asdict(stage.dense.weight), "bias": asdict(stage.dense.bias),
-            "master_width": stage.dense.weight.width + core.residual,
-            "bias_master_width": stage.dense.bias.width + core.residual,
-        } for stage in network.stages],
+        "stages": [_part(stage, core.residual) for stage in network.stages],
+        **({} if network.prompt is None else {"prompt": _part(network.parts[-1], core.residual)}),
         "registers": [asdict(register) for register in table(
             core.learning, core.rules, core.options)],
         "tools": {name: version(name) for name in GENERATORS},
+    }
+
+
+def _part(part: Stage, residual: int) -> dict:
+    """What the manifest says of a stage, or of the prompt."""
+    return {
+        "name": part.dense.name,
+        "n_in": part.dense.n_in, "n_out": part.dense.n_out,
+        "reuse_factor": part.dense.reuse_factor, "lanes": part.dense.lanes,
+        "drain_words": part.drain_words, "drain_lanes": part.drain_lanes,
+        "trainable": part.dense.trainable,
+        "weight": asdict(part.dense.weight), "bias": asdict(part.dense.bias),
+        "master_width": part.dense.weight.width + residual,
+        "bias_master_width": part.dense.bias.width + residual,
     }

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from firmware_models.directions import SPARSE
+from firmware_models.network import PROMPT
 from firmware_models.options import OPTIONS, needed
 from firmware_models.rounding import ROUNDINGS
 from firmware_models.rules.es import FITNESSES
@@ -29,6 +30,7 @@ EPILOG = """examples:
   hwgen recover --example mnist --rule np --layers fc1 fc3 --probes 16
   hwgen recover --example digits --rule qzo --train fc3 --pairs 1 --seeds 1 2 3
   hwgen recover --rule es --options journal --save-journal
+  hwgen recover --rule qzo --options prompt --layers prompt
   hwgen replay --manifest build/digits/manifest.json --journal build/digits/journal.json
   hwgen sweep --example mnist --grid lr_shift=8,9,10 probes=4,8,16 --samples 4000
   hwgen report --example mnist                what learning adds to inference
@@ -127,7 +129,8 @@ def _common(sub) -> None:
 def _core(sub) -> None:
     group = sub.add_argument_group("core")
     group.add_argument("--train", nargs="+", metavar="LAYER",
-                       help="trainable layers; the first and the last one by default")
+                       help="trainable layers; the first and the last one by default. prompt is a "
+                       "vector that is added to the input (rule es), as with --options prompt")
     group.add_argument("--rules", metavar="RULE,RULE", type=_names,
                        help=f"rules that the core can learn by, of {', '.join(recover.RULES)}; "
                        "what --rule needs by default, else np")
@@ -161,7 +164,7 @@ def _learning(sub) -> None:
     group.add_argument("--seeds", type=int, nargs="+", metavar="N", default=argparse.SUPPRESS,
                        help="one run each" + _per_example("seeds"))
     group.add_argument("--layers", nargs="+", metavar="LAYER",
-                       help="layers that learn; all trainable ones by default")
+                       help="layers that learn, prompt among them; all trainable ones by default")
     for name, text in (("probes", "np: per hidden layer and sample, 0 to 32 (8)"),
                        ("sigma-log2", "probe amplitude: np 2**(sigma - 6) in the pre-activation "
                         "(5); es, qzo 2**sigma steps of a weight of 8 bits (3)"),
@@ -268,6 +271,8 @@ def _prepare(args):
     with console.status(f"hls4ml converts {args.example}"):
         network, graph = example.prepare(args.example, folder, args.train, dict(args.reuse),
                                          getattr(args, "weight_bits", None))
+    if PROMPT in args.options:
+        network = network.with_prompt()
     return network, graph, folder
 
 
@@ -362,16 +367,17 @@ def _insist(summary: dict) -> None:
 
 
 def _recover(args, network, manifest, folder) -> dict:
-    names = [stage.dense.name for stage in network.stages]
+    names = [part.dense.name for part in network.parts]
     for layer in args.layers or []:
         if layer not in names or names.index(layer) not in network.trainable:
             raise HwgenError(f"layer {layer!r} is not trainable in this core; name it in --train")
     layers = tuple(names.index(n) for n in args.layers) if args.layers else network.trainable
+    head = len(network.stages) - 1
     if args.rule == "delta":
-        if len(names) - 1 not in layers or args.layers and len(layers) > 1:
-            raise HwgenError(f"rule delta learns in the last layer alone; name {names[-1]}, and no "
-                             "other in --layers")
-        layers = (len(names) - 1,)
+        if head not in layers or args.layers and len(layers) > 1:
+            raise HwgenError(f"rule delta learns in the last layer alone; name {names[head]}, and "
+                             "no other in --layers")
+        layers = (head,)
     options = {n: getattr(args, n, None) for n in (
         *recover.COMMON, *recover.OPTIONS["np"], *recover.OPTIONS["es"])}
     settings = recover.settings_for(args.rule, layers, **options)

@@ -2,6 +2,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+from firmware_models.network import PROMPT
+
 from . import checkpoint
 from .errors import HwgenError
 from .frontend import from_layers, lower
@@ -28,7 +30,8 @@ def prepare(name: str, folder: Path, train=None, reuse_factors=None, weight_bits
     folder : Path
         Where hls4ml writes its project: ``<folder>/hls4ml``.
     train : list of str, optional
-        Trainable layers; the first and the last one by default.
+        Trainable layers; the first and the last one by default. With "prompt" among them the
+        network gets a prompt.
     reuse_factors : dict of layer name to int, optional
         The number of inputs by default: one input per cycle.
     weight_bits : int, optional
@@ -50,12 +53,14 @@ def prepare(name: str, folder: Path, train=None, reuse_factors=None, weight_bits
     spec = checkpoint.load(name)
     known = [layer.name for layer in spec.dense]
     train = [known[0], known[-1]] if train is None else train
-    for layer in [*train, *(reuse_factors or {})]:
+    layers = [layer for layer in train if layer != PROMPT]
+    for layer in [*layers, *(reuse_factors or {})]:
         if layer not in known:
             raise HwgenError(f"unknown layer {layer!r} of {name}; its dense layers are "
                              f"{', '.join(known)}")
     if weight_bits is not None:
-        spec = spec.with_weight_bits(weight_bits, train)
+        spec = spec.with_weight_bits(weight_bits, layers)
     graph = from_layers(spec, Path(folder) / "hls4ml", reuse_factors)
     # hls4ml's own name for the network is that of its project.
-    return replace(lower(graph, trainable=train), name=name), graph
+    network = replace(lower(graph, trainable=layers), name=name)
+    return network.with_prompt() if PROMPT in train else network, graph

@@ -178,7 +178,7 @@ def summarize(recovery: Recovery, network: Network, runs: list[dict], residual: 
     curves = np.array([r["curve"] for r in runs], float)
     return {
         "example": recovery.example, "rule": recovery.rule, "disturbance": recovery.disturbance,
-        "layers": [network.stages[i].dense.name for i in recovery.settings.layers],
+        "layers": [network.parts[i].dense.name for i in recovery.settings.layers],
         "probes": recovery.settings.probes if recovery.settings.rule == "np"
         else 2 * recovery.settings.pairs,
         "clean": accuracy(network, *dataset.known()),

@@ -4,6 +4,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from firmware_models import journal
+from firmware_models.network import PROMPT
 from firmware_models.weight_memory import deployed
 
 from . import example
@@ -21,9 +22,9 @@ def run(manifest: Path, records: Path, output: Path, name: str | None = None) ->
     records : Path
         ``journal.json`` that was read from it.
     output : Path
-        An .npz file: per trainable layer ``<layer>.weight`` and ``<layer>.bias``, the codes that
-        its multipliers see, and ``<layer>.weight_master`` and ``<layer>.bias_master``, with their
-        residual bits.
+        An .npz file: per trainable layer, and for a prompt, ``<layer>.weight`` and
+        ``<layer>.bias``, the codes that its multipliers see, and ``<layer>.weight_master`` and
+        ``<layer>.bias_master``, with their residual bits.
     name : str, optional
         Example whose weights the core started from; the one in the manifest by default.
 
@@ -39,6 +40,7 @@ def run(manifest: Path, records: Path, output: Path, name: str | None = None) ->
         digest, residual = core["digest"], core["residual"]
         name = name or core["network"]["name"]
         train = [stage["name"] for stage in core["stages"] if stage["trainable"]]
+        train += [PROMPT] * ("prompt" in core)
         reuse = {stage["name"]: stage["reuse_factor"] for stage in core["stages"]}
         widths = {s["weight"]["width"] for s in core["stages"] if s["trainable"]}
     except (ValueError, TypeError, KeyError) as error:
@@ -63,7 +65,7 @@ def run(manifest: Path, records: Path, output: Path, name: str | None = None) ->
     weights, biases = journal.replay(network, residual, found.records)
     arrays = {}
     for index in network.trainable:
-        layer = network.stages[index].dense.name
+        layer = network.parts[index].dense.name
         for what, masters in (("weight", weights[index]), ("bias", biases[index])):
             arrays[f"{layer}.{what}"] = deployed(masters, residual)
             arrays[f"{layer}.{what}_master"] = masters

@@ -166,7 +166,7 @@ def report(learning_manifest: Path, inference_manifest: Path, *, flatten: bool =
     return {
         "network": manifest["network"]["name"],
         "digest": manifest["digest"],
-        "trainable": [stage["name"] for stage in manifest["stages"] if stage["trainable"]],
+        "trainable": [part["name"] for part in _parts(manifest) if part["trainable"]],
         "rules": manifest["rules"],
         "residual": manifest["residual"],
         "max_pairs": manifest["max_pairs"],
@@ -261,8 +261,13 @@ def _cycles_remark(cycles):
 def _per_lane(manifest, added):
     """Added LUTs of each trainable memory by weight lane."""
     return {stage["name"]: round(added[f"weights {stage['name']}"]["lut"] / stage["lanes"], 1)
-            for stage in manifest["stages"]
+            for stage in _parts(manifest)
             if stage["trainable"] and f"weights {stage['name']}" in added}
+
+
+def _parts(manifest):
+    """The stages, and the prompt if there is one."""
+    return [*manifest["stages"], *([manifest["prompt"]] if "prompt" in manifest else [])]
 
 
 def _read_manifest(path):
@@ -278,7 +283,7 @@ def _inference_part(manifest):
     """The network without what says how it learns."""
     layers = [{k: v for k, v in layer.items() if k != "trainable"}
               for layer in manifest["network"]["layers"]]
-    return {**manifest["network"], "layers": layers}
+    return {k: v for k, v in manifest["network"].items() if k != "prompt"} | {"layers": layers}
 
 
 def _script(manifest, flatten):
@@ -351,7 +356,7 @@ def _run_yosys(manifest_path, manifest, flatten):
 def _block_names(manifest):
     """Name of each block by its module, in the order of the report."""
     names = {"core.sample_input": "input"}
-    for index, stage in enumerate(manifest["stages"]):
+    for index, stage in enumerate(_parts(manifest)):
         for unit in ("buffer", "engine", "weights"):
             names[f"core.{unit}{index}"] = f"{unit} {stage['name']}"
         names[f"core.weights{index}.update.noise"] = f"noise {stage['name']}"
@@ -362,8 +367,8 @@ def _block_names(manifest):
             names[f"core.weights{index}.{unit}"] = f"{of} {stage['name']}"
         names[f"core.noise{index}"] = f"node noise {stage['name']}"
     names |= {f"core.{unit}": unit
-              for unit in ("readout", "loss", "controller", "progress", "journal", "drift", "load",
-                           "snapshot")}
+              for unit in ("prompt", "readout", "loss", "controller", "progress", "journal",
+                           "drift", "load", "snapshot")}
     names["core.nodes"] = "node errors"
     names |= {"core.controller.fitness": "fitness",
               "core.controller.sharpness": "sharpness", "core.registers": "registers"}
@@ -415,6 +420,8 @@ def _cycles_per_sample(manifest):
 
     network = Network(name=manifest["network"]["name"], input=Fixed(**manifest["network"]["input"]),
                       layers=tuple(map(layer, manifest["network"]["layers"])))
+    if "prompt" in manifest:
+        network = network.with_prompt()
 
     def steady(settings):
         out = CycleModel(network, learning=settings is not None).run(

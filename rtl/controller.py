@@ -50,16 +50,16 @@ class LearnController(wiring.Component):
         A new seed restarts the population.
     hold : ``In(1)``
         Start no sample.
-    head_valid, head_learn, head_label : ``In``, one bit or label per trainable stage
-        What its vector buffer offers.
-    owned : ``Out``, one bit per trainable stage
-        This stage's passes come from here.
+    head_valid, head_learn, head_label : ``In``, one bit or label per trainable part
+        What the vector buffer of its stage offers.
+    owned : ``Out``, one bit per trainable part
+        The passes of its stage come from here.
     pass_valid, pass_tag : ``Out``; pass_ready : ``In(1)``
     release : ``Out(1)``
         The owned vector is done with.
     loss_valid, loss, loss_probe, loss_negative : ``In``
-    selected : ``Out``, one bit per trainable stage; sigma : ``Out(3)``
-    sweep : ``Out``, one bit per trainable stage; sweep_done, accumulate : ``In``
+    selected : ``Out``, one bit per trainable part; sigma : ``Out(3)``
+    sweep : ``Out``, one bit per trainable part; sweep_done, accumulate : ``In``
     pair, sweep_seed, coefficient, last_pair : ``Out``
         Replay data of the sweep.
     journal_pair : ``In``; journal_seed, journal_delta : ``Out``
@@ -143,7 +143,10 @@ class LearnController(wiring.Component):
 
         # The lowest selected layer is where passes enter (one-hot).
         layers, entry_now = Signal(n), Signal(n)
-        m.d.comb += entry_now.eq(self.layers & (~self.layers + 1))
+        lowest = self.layers & (~self.layers + 1)
+        if self.network.prompt is not None:     # the last of them enters before all others
+            lowest = Mux(self.layers[-1], 1 << n - 1, lowest)
+        m.d.comb += entry_now.eq(lowest)
         entry, pairs, batch, fitness_kind, lr_shift = (
             Signal(n), Signal.like(self.pairs), Signal.like(self.batch), Signal(2), Signal(4))
 

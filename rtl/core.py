@@ -1,4 +1,7 @@
 """The core: stages in a row, and around them what learning needs."""
+from functools import reduce
+from operator import or_
+
 from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -6,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from firmware_models import momentum
 from firmware_models.evolution import first_generators
 from firmware_models.journal import check_size
-from firmware_models.network import Network
+from firmware_models.network import PROMPT, Network
 from firmware_models.options import checked
 from firmware_models.registers import RECORD_SPACE
 from firmware_models.sample_packets import BEAT_WIDTH, USER_WIDTH
@@ -17,6 +20,7 @@ from .dense import DenseEngine
 from .host_access import access, requests
 from .loss import LossUnit
 from .progress import Progress
+from .prompt import Prompt
 from .readout import Readout
 from .registers import AXIL_MEMBERS, Registers
 from .rules import base_pass, continuous, evolution, node_probes, selected
@@ -29,6 +33,7 @@ from .weight_rom import WeightRom
 __all__ = ["Core"]
 
 NEVER = Const(0)
+WINDOW_WIDTH = 32           # of a master in the window
 
 
 class Core(wiring.Component):
@@ -60,7 +65,7 @@ class Core(wiring.Component):
     max_pairs : int
         Of "es": largest population in pairs, 1 to 64.
     options : tuple of str
-        Of :data:`firmware_models.options.OPTIONS`.
+        Of :data:`firmware_models.options.OPTIONS`; "prompt" gives the network one if it has none.
     journal_records : int
         Of option "journal": records that it keeps, a power of two, 16 to 4096.
 
@@ -75,9 +80,6 @@ class Core(wiring.Component):
                  rules: tuple[str, ...] = ("np",), multipliers: bool = False,
                  max_pairs: int = 16, options: tuple[str, ...] = (),
                  journal_records: int = 256):
-        if learning and not network.trainable:
-            raise ValueError(f"{network.name}: no layer is trainable; name one, or build for "
-                             "inference alone")
         if not 0 <= residual <= 8:
             raise ValueError(f"residual must be 0 to 8 bits, not {residual}")
         if not 1 <= max_pairs <= 64:
@@ -85,14 +87,25 @@ class Core(wiring.Component):
         if not rules or not set(rules) <= set(RULES) or len(set(rules)) < len(rules):
             raise ValueError(f"rules must be some of {', '.join(RULES)}, not "
                              f"{', '.join(rules) or 'none'}")
-        if len(network.stages) > RECORD_SPACE:
-            raise ValueError(f"{network.name}: {len(network.stages)} stages; the registers address "
+        if learning:        # option and prompt of the network imply each other
+            options = checked((*options, *[PROMPT] * (network.prompt is not None)), rules)
+            network = network.with_prompt() if PROMPT in options else network
+            if not network.trainable:
+                raise ValueError(f"{network.name}: no layer is trainable; name one, or build for "
+                                 "inference alone")
+        else:
+            options, network = (), network.with_trainable(())
+        if PROMPT in options and network.parts[-1].dense.weight.width + residual > WINDOW_WIDTH:
+            raise ValueError(f"{network.name}: a prompt for features of {network.input.width} bits "
+                             f"and {residual} residual bits does not fit a register")
+        if len(network.parts) > RECORD_SPACE:
+            raise ValueError(f"{network.name}: {len(network.parts)} stages; the registers address "
                              f"{RECORD_SPACE}")
-        self.network = network if learning else network.with_trainable(())
-        self.learning, self.residual, self.max_pairs = learning, residual, max_pairs
+        self.network, self.learning = network, learning
+        self.residual, self.max_pairs = residual, max_pairs
         self.coefficient_bits = 4 if multipliers else 1
         self.rules = tuple(rule for rule in RULES if rule in rules) if learning else ()
-        self.options = checked(options, rules) if learning else ()
+        self.options = options
         if "momentum" in self.options:
             momentum.check(self.network)
         self.journal_records = check_size(journal_records)
@@ -152,6 +165,13 @@ class Core(wiring.Component):
         """Buffer, engine and memory of every stage, wired in a row."""
         network = self.network
         first_generator = first_generators(network)
+
+        def trainable(part):
+            return WeightMemory(
+                part, residual=self.residual, rules=self.rules, max_pairs=self.max_pairs,
+                bits=self.coefficient_bits, first_generator=first_generator[part.index],
+                options=self.options, copy_words=copy_words(network))
+
         buffers, engines, memories = [], [], []
         writer = source
         for stage in network.stages:
@@ -167,10 +187,7 @@ class Core(wiring.Component):
                 stage, tag=engine_tag(network, stage.index, self.rules, arriving=False),
                 next_tag=following, line_rate=line_rate, probes=probes)
             if dense.trainable:
-                weights = WeightMemory(
-                    stage, residual=self.residual, rules=self.rules, max_pairs=self.max_pairs,
-                    bits=self.coefficient_bits, first_generator=first_generator[stage.index],
-                    options=self.options, copy_words=copy_words(network))
+                weights = trainable(stage)
                 m.d.comb += [weights.en.eq(engine.w_en), weights.first.eq(engine.w_first)]
             else:
                 weights = WeightRom(stage)
@@ -199,7 +216,26 @@ class Core(wiring.Component):
             engines.append(engine)
             memories.append(weights)
             writer = engine
+        if network.prompt is not None:
+            memories.append(self._prompt(m, buffers[0], engines[0], trainable(network.parts[-1])))
         return buffers, engines, memories
+
+    def _prompt(self, m, buffer, engine, weights):
+        """The prompt between the first buffer and its engine; returns its memory `weights`."""
+        m.submodules.prompt = prompt = Prompt(self.network)
+        m.submodules[f"weights{weights.stage.index}"] = weights
+        m.d.comb += [
+            prompt.accepted.eq(engine.pass_valid & engine.pass_ready),
+            prompt.next_addr.eq(engine.w_next), prompt.addressing.eq(engine.w_en),
+            prompt.last.eq(engine.x_last),
+            *assign_tag(prompt.pass_tag, engine.pass_tag), *assign_tag(prompt.tag, engine.w_tag),
+            weights.addr.eq(prompt.w_addr), weights.en.eq(prompt.w_en),
+            weights.first.eq(prompt.w_first), *assign_tag(weights.pass_tag, prompt.w_tag),
+            prompt.w_data.eq(weights.data),
+            # Instead of what the buffer delivers.
+            prompt.x.eq(buffer.r_data), engine.x_data.eq(prompt.o),
+        ]
+        return weights
 
     def _take_by_itself(self, m, buffer, engine, *, owned=NEVER, blocked=NEVER):
         """The stage makes one pass of each vector it is offered, unless the controller owns it."""
@@ -280,9 +316,11 @@ class Core(wiring.Component):
 
         for index, (buffer, engine) in enumerate(zip(buffers, engines, strict=True)):
             owned, blocked = Const(0), []
-            if index in network.trainable:
+            read_here = [position for position, part in enumerate(network.trainable)
+                         if network.stage_of(part) == index]
+            if read_here:
                 if es_on:
-                    owned = control.owned[network.trainable.index(index)]
+                    owned = reduce(or_, (control.owned[position] for position in read_here))
                     blocked.append(readback.blocked)
                 if snapshot is not None:    # whatever is written to the registers meanwhile
                     blocked.append(snapshot.copying)

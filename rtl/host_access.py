@@ -48,7 +48,8 @@ def access(m, core, registers, asking, by_nodes, control, node, buffers, engines
         readback.request & ~by_nodes & ~(control.busy if es_on else 0))
     m.d.comb += readback.quiet.eq(
         stop_first & idle.all() & empty & ~(node.hold if np_on else 0)
-        | readback.blocked & Cat(engines[i].idle for i in network.trainable).all())
+        | readback.blocked & Cat(
+            engines[network.stage_of(i)].idle for i in network.trainable).all())
     window_cycle = Signal(2)
     readable = readback.quiet & ~snapshot.copying if snapshot else readback.quiet
     m.d.sync += window_cycle.eq(Mux(readable, window_cycle + (window_cycle != 3), 0))

@@ -76,7 +76,11 @@ def evolution(m, core, registers, loss, progress, readback, by_nodes, buffers, e
         m.d.comb += [weights.oldest.eq(control.oldest) for weights in trained]
     forms = held_settings(m, registers, core.options, ~control.busy)
     for position, index in enumerate(core.network.trainable):
-        buffer, engine, weights = buffers[index], engines[index], memories[index]
+        stage, weights = core.network.stage_of(index), memories[index]
+        buffer, engine = buffers[stage], engines[stage]
+        # A prompt is read a cycle before the weights, and gets its tags elsewhere.
+        tags = [*assign_tag(weights.pass_tag, engine.w_tag),
+                *assign_tag(weights.bias_tag, engine.bias_tag)] if index == stage else []
         with m.If(control.owned[position]):
             m.d.comb += [
                 engine.pass_valid.eq(control.pass_valid),
@@ -90,8 +94,7 @@ def evolution(m, core, registers, loss, progress, readback, by_nodes, buffers, e
             control.head_valid[position].eq(buffer.valid),
             control.head_learn[position].eq(buffer.tag.learn & ~field_of(buffer.tag, "probe")),
             control.head_label[position].eq(buffer.tag.label),
-            *assign_tag(weights.pass_tag, engine.w_tag),
-            *assign_tag(weights.bias_tag, engine.bias_tag),
+            *tags,
             # What node probes leave to the stages behind them is no noise on weights.
             weights.selected.eq(control.selected[position] & ~by_nodes),
             weights.sigma.eq(control.sigma), weights.sweep.eq(control.sweep[position]),

@@ -49,11 +49,13 @@ def engine_tag(network: Network, stage: int, rules: tuple[str, ...], *,
                arriving: bool) -> data.StructLayout:
     """Tag that stage number `stage` works with, or the one that arrives from the stage before.
 
-    Weight probes enter at a trainable stage, and seeds are carried only as far as the last one.
+    Weight probes enter where a trainable memory is read, and seeds are carried only as far as the
+    last one.
     Node probes leave a trainable stage.
     """
-    es = "es" in rules and any(t < stage + (not arriving) for t in network.trainable)
-    after = any(t >= stage for t in network.trainable)
+    read_at = [network.stage_of(index) for index in network.trainable]
+    es = "es" in rules and any(t < stage + (not arriving) for t in read_at)
+    after = any(t >= stage for t in read_at)
     line_rate = "np" in rules
     nodes = len(network.hidden) if any(t < stage for t in network.hidden) else 0
     return tag_layout(probes=es, seeds=es and after,

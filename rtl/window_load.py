@@ -53,7 +53,7 @@ class WindowLoad(wiring.Component):
 
         here, there_is = Signal.like(self.write), Signal()
         for position, index in enumerate(self.network.trainable):
-            stage, dense = self.network.stages[index], self.network.stages[index].dense
+            stage, dense = self.network.parts[index], self.network.parts[index].dense
             m.d.comb += here[position].eq(self.space == index)
             with m.If(self.space == index):
                 m.d.comb += there_is.eq(Mux(

@@ -108,7 +108,7 @@ class Bench:
         got["seed"] = (await self.registers.read(seed))["value"]
         got |= {"weights": {}, "biases": {}, "momenta": {}}
         for index in self.network.trainable:
-            stage = self.network.stages[index]
+            stage = self.network.parts[index]
             n_in, n_out, words = stage.dense.n_in, stage.dense.n_out, stage.dense.reuse_factor
             # hls4ml's block layout: flat element r + words * m is lane m of word r.
             flat = [await self.window(index, k % words, k // words) for k in range(n_in * n_out)]
@@ -120,7 +120,7 @@ class Bench:
             drain = stage.drain_words
             got["biases"][index] = np.array([await self.window(index, words + j % drain, j // drain)
                                              for j in range(n_out)])
-        nodes = sum(self.network.stages[i].dense.n_out for i in self.network.trainable)
+        nodes = sum(s.dense.n_out for s in self.network.stages if s.dense.trainable)
         got["errors"] = np.zeros(nodes, np.int64)
         if "np" in self.design["rules"]:
             got["errors"][:] = [await self.window(ERROR_SPACE, node, 0) for node in range(nodes)]

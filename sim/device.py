@@ -68,6 +68,9 @@ class Device:
                 from None
         self.learning = self.manifest["learning"]
         self.stages = self.manifest["stages"]
+        parts = [*self.stages, *([self.manifest["prompt"]] if "prompt" in self.manifest else [])]
+        # What has a memory that learns, by its number in the window and in register `layers`.
+        self.trainable = {n: part for n, part in enumerate(parts) if part["trainable"]}
         self.n_in, self.n_classes = self.stages[0]["n_in"], self.stages[-1]["n_out"]
         self.input = Fixed(**self.manifest["network"]["input"])
         self.layout = BeatLayout(**self.manifest["input"])
@@ -205,7 +208,7 @@ class Device:
     def _patience(self, idle, stall) -> int:
         """Cycles without a transfer that no working core needs, pauses included."""
         words = sum(s["reuse_factor"] + s["drain_words"] + s["n_out"] for s in self.stages)
-        probed = sum(stage["trainable"] for stage in self.stages)
+        probed = len(self.trainable)
         passes = 2 + max(2 * self.manifest["max_pairs"], MAX_PROBES * probed)
         return int((1000 + 4 * passes * words) / (1 - max(idle, stall)))
 
@@ -269,13 +272,12 @@ class Device:
             was built without.
         """
         self._must_learn()
-        trainable = [i for i, stage in enumerate(self.stages) if stage["trainable"]]
         if settings.rule == "es" and settings.pairs > self.manifest["max_pairs"]:
             raise ValueError(f"{settings.pairs} pairs; this core was built for at most "
                              f"{self.manifest['max_pairs']}")
-        if not set(settings.layers) <= set(trainable):
+        if not set(settings.layers) <= set(self.trainable):
             raise ValueError(f"layers {settings.layers} are not all trainable: this core trains "
-                             f"{tuple(trainable)}")
+                             f"{tuple(self.trainable)}")
         if settings.rule not in self.manifest["rules"]:
             raise ValueError(f"this core learns by {', '.join(self.manifest['rules'])}, not by "
                              f"{settings.rule}")
@@ -300,9 +302,8 @@ class Device:
         state |= {"batch_index": progress.get("batch_index", 0), "decays": progress["decays"],
                   "decay_count": progress["decay_count"], "on": progress.get("on", 1),
                   "decided": progress.get("decided", 1), "weights": {}, "biases": {}}
-        for index, stage in enumerate(self.stages):
-            if stage["trainable"]:
-                state["weights"][index], state["biases"][index] = self._masters(index, stage)
+        for index, part in self.trainable.items():
+            state["weights"][index], state["biases"][index] = self._masters(index, part)
         nodes = sum(stage["n_out"] for stage in self.stages if stage["trainable"])
         state["errors"] = self._window(ERROR_SPACE, 0, nodes, 1)[:, 0].astype(np.int64) \
             if "np" in self.manifest["rules"] else np.zeros(nodes, np.int64)
@@ -316,8 +317,8 @@ class Device:
         state["written"] = self.read("journal") if self.journal_records else 0
         state["records"] = self._records(state["written"])
         guided = "momentum" in self.manifest["options"]
-        state["momenta"] = {index: self._momenta(index, stage) for index, stage in
-                            enumerate(self.stages) if stage["trainable"] and guided}
+        state["momenta"] = {index: self._momenta(index, part) for index, part in
+                            self.trainable.items() if guided}
         return state
 
     @property
@@ -406,7 +407,7 @@ class Device:
         return {index: window_load.masters(
                     s["name"], s["n_out"], s["n_in"], s["reuse_factor"], s["drain_words"],
                     s["master_width"], s["bias_master_width"])
-                for index, s in enumerate(self.stages) if s["trainable"]}
+                for index, s in self.trainable.items()}
 
     def _poke(self, space: int, word, lane, values) -> None:
         """Write masters through the window, after the learning under way."""

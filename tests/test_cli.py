@@ -51,6 +51,11 @@ def test_recover(tmp_path, capsys):
     ("build --rules es --options replay", "option replay needs option rounding"),
     ("build --rules es --options rounding,replay,journal",
      "option replay does not go with journal"),
+    ("build --train prompt", "option prompt needs rule es"),
+    ("build --options prompt --rules np,es", "a core with rule np cannot have it"),
+    ("build --reuse prompt=2", "unknown layer 'prompt' of digits"),
+    ("recover --layers prompt", "layer 'prompt' is not trainable in this core; name it in --train"),
+    ("sweep --layers prompt", "a prompt learns by rule es"),
     ("recover --rule es --save-journal", "--save-journal needs --options journal"),
     ("recover --rule delta --probes 4", "rule delta has no probes: the last layer learns alone"),
     ("recover --rule delta --lr-shift 4", "rule delta has no lr-shift: the last layer learns"),
@@ -203,6 +208,21 @@ def test_replay_refuses(learned, tmp_path, capsys):
     files["journal"] = tmp_path / "missing.json"
     assert "hwgen recover --save-journal writes one" in line()
     assert not (tmp_path / "weights.npz").exists()
+
+
+def test_prompt(tmp_path):
+    """A core that learns nothing but a prompt, and its prompt from the journal."""
+    assert main(["recover", "-o", str(tmp_path), "--rule", "qzo", "--train", "prompt", "--options",
+                 "journal", "--samples", "40", "--seeds", "1", "--save-journal"]) == 0
+    summary = json.loads((tmp_path / "recover.json").read_text())
+    assert summary["bit_exact"] is True and summary["cycles_exact"] is True
+    assert summary["layers"] == ["prompt"]
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["prompt"]["n_in"] == 64 and manifest["options"] == ["prompt", "journal"]
+    assert main(["replay", "--manifest", str(tmp_path / "manifest.json"), "--journal",
+                 str(tmp_path / "journal.json"), "-o", str(tmp_path / "weights.npz")]) == 0
+    with np.load(tmp_path / "weights.npz") as got:
+        assert got["prompt.weight"].shape == (1, 64) and got["prompt.weight_master"].any()
 
 
 def test_node_probes(tmp_path):

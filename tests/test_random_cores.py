@@ -7,6 +7,7 @@ import pytest
 from firmware_models import fused_update
 from firmware_models.cycles import CycleModel
 from firmware_models.line_rate_cycles import schedule
+from firmware_models.network import PROMPT
 from firmware_models.options import APART, NEEDS, OPTIONS, needed
 from firmware_models.rounding import ROUNDINGS
 from firmware_models.rules.es import FITNESSES
@@ -42,6 +43,8 @@ def draw_core(rng, network) -> dict:
         if set(pair) <= set(options):
             options.remove(str(rng.choice(pair)))
     options = [name for name in options if NEEDS.get(name, name) in options]
+    if "np" in rules and PROMPT in options:
+        options.remove(PROMPT)
     return core | {"rules": rules, "options": tuple(options)}
 
 
@@ -71,6 +74,7 @@ def agree(seed: int, folder) -> None:
     network = lower(from_layers(random_spec(rng, f"random{seed}"), folder / "hls"))
     network = network.with_trainable([stage.dense.name for stage in network.stages])
     core = draw_core(rng, network)
+    network = network.with_prompt() if PROMPT in core["options"] else network
     parts = [(draw_settings(rng, network, core), UPDATES) for _ in range(PARTS)]
     manifest = build(network, folder / "core", **core)
     lockstep((network, core["residual"], manifest), *parts, learn_share=0.8, predict_share=0.1)
