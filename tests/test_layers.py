@@ -17,8 +17,9 @@ MAY_IMPORT = {
 AMARANTH = {"rtl", "hwgen"}
 # One folder knows hls4ml.
 HLS4ML = Path("hwgen/frontend")
-# One file is compiled.
-NUMBA = (Path("firmware_models/fast.py"), Path("firmware_models/line_rate_cycles.py"))
+# Files that are compiled.
+NUMBA = tuple(Path("firmware_models") / name for name in (
+    "compiled.py", "fast.py", "fast_evolution.py", "line_rate_cycles.py"))
 
 
 def imported(text: str) -> set[str]:
