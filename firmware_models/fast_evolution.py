@@ -37,8 +37,8 @@ CONSTANTS = {"noise_mask": noise.MASK, "guide_1": momentum.GUIDE_BITS[0],
              "mask_1": directions.MASK_BITS[0], "mask_2": directions.MASK_BITS[1],
              "rate_bits": es.RATE_BITS, "coefficient_max": (1 << es.COEFFICIENT_WIDTH - 1) - 1}
 PLUS, MINUS = 0, 1
-# What the loop works on. All int64, but for codes, masters and `steps` (one type), and directions
-# (int8).
+# What the loop works on. All int64; but codes, masters and `steps` have one type, changes and
+# `rows` are int32, and what is a bit or a sign, int8.
 Arrays = namedtuple("Arrays", (
     *compiled.ARRAYS,
     "selected",         # [stages] whether settings.layers has it
@@ -53,16 +53,15 @@ Arrays = namedtuple("Arrays", (
     "momenta",          # [weights]
     "past",             # [kept pairs, 2] seed, coefficient
     "past_z", "past_z_bias",    # [1, ...] of one of them
-    "past_v", "past_v_bias",    # what they changed
     "moved",            # perturbed codes
     "moved_bias",       # ... in the accumulators' format
     "steps",            # [2, outputs] of a stage: to the pair's middle, and from there
     "coefficients",     # [pairs]
-    "v",                # [outputs] of a row
-    "states",           # [generators] of a stage
-    "words",            # [4, generators] of noise bits
-    "bits",             # [4, outputs] of them for a row
-    "hit"))
+    "rows",             # [outputs] one of them for each row
+    "v", "v_bias",
+    "words",            # [2, words of a stage] of its generators, and of bits next to them
+    "bits", "bits_2",   # [weights] of such words
+    "random", "random_bias"))   # what rounds the weights, and the biases
 
 
 class FastEvolution(Compiled):
@@ -170,12 +169,14 @@ def _arrays(network: Network, residual: int, evolution) -> Arrays:
         random_bits=np.array(rounding.RANDOM_BITS), seeds=None, deltas=None, z=None, z_bias=None,
         active=zeros(weights, dtype=np.int8), momenta=zeros(weights, dtype=np.int8), past=None,
         past_z=zeros(1, weights, dtype=np.int8), past_z_bias=zeros(1, biases, dtype=np.int8),
-        past_v=zeros(weights, dtype=np.int32), past_v_bias=zeros(biases, dtype=np.int32),
         moved=np.zeros_like(shared["codes"]), moved_bias=zeros(biases),
         steps=zeros(2, outputs, dtype=shared["codes"].dtype), coefficients=None,
-        v=zeros(outputs, dtype=np.int32), states=zeros(generators), words=zeros(4, generators),
-        bits=zeros(4, outputs, dtype=np.int8),
-        hit=zeros(max(stage.drain_words for stage in network.stages)))
+        rows=zeros(outputs, dtype=np.int32), v=zeros(weights, dtype=np.int32),
+        v_bias=zeros(biases, dtype=np.int32),
+        words=zeros(2, max(noise.generators(stage.dense.lanes) * stage.dense.reuse_factor
+                           for stage in network.stages)),
+        bits=zeros(weights, dtype=np.int8), bits_2=zeros(weights, dtype=np.int8),
+        random=zeros(weights, dtype=np.int8), random_bias=zeros(biases, dtype=np.int8))
 
 
 @njit(cache=True, nogil=True)
@@ -246,37 +247,54 @@ def _probe(a, pair, sign, ahead, sigma_log2, label, options):
 def _move(a, k, pair, sign, ahead, sigma_log2, options):
     """Weights and biases of stage k as a pass of a pair sees them."""
     stage, residual = a.stages[k], a.constants[0].residual
-    n_out, j_at, w_at = stage.n_out, stage.j_at, stage.w_at
-    low, high = stage.bias_low, stage.bias_high
+    rows, outputs = _parts(stage)
+    n_out, shifts, biases = stage.n_out, a.shifts[outputs], a.moved_bias[outputs]
+    masters, z_0, z = a.bias_masters[outputs], a.z_bias[0, outputs], a.z_bias[pair, outputs]
     for j in range(n_out):
-        shift = a.shifts[j_at + j]
-        a.steps[0, j] = ahead << max(options.sharp - 1 - shift, 0) + stage.finer
-        a.steps[1, j] = sign << max(sigma_log2 - shift, 0) + stage.finer
-        b = (a.bias_masters[j_at + j] >> residual) + a.z_bias[0, j_at + j] * a.steps[0, j] \
-            + a.z_bias[pair, j_at + j] * a.steps[1, j]
-        a.moved_bias[j_at + j] = min(max(b, low), high)
-    compiled.assign(a.moved_bias[j_at:j_at + n_out], a.casts[k, BIAS])
-    for i in range(stage.n_in):
-        if a.probe[stage.x_at + i]:         # the others' weights are not looked at
-            row = slice(w_at + i * n_out, w_at + (i + 1) * n_out)
-            if ahead:
-                _move_row(a.codes[row], a.z[0, row], a.steps[0], a.z[pair, row], a.steps[1],
-                          stage.weight_low, stage.weight_high, a.moved[row])
-            else:
-                _move_row_once(a.codes[row], a.z[pair, row], a.steps[1], stage.weight_low,
-                               stage.weight_high, a.moved[row])
+        a.steps[0, j] = ahead << max(options.sharp - 1 - shifts[j], 0) + stage.finer
+        a.steps[1, j] = sign << max(sigma_log2 - shifts[j], 0) + stage.finer
+        b = (masters[j] >> residual) + z_0[j] * a.steps[0, j] + z[j] * a.steps[1, j]
+        biases[j] = min(max(b, stage.bias_low), stage.bias_high)
+    compiled.assign(biases, a.casts[k, BIAS])
+    x, shape = a.probe[stage.x_at:stage.x_at + stage.n_in], (stage.n_in, n_out)
+    codes, moved = a.codes[rows].reshape(shape), a.moved[rows].reshape(shape)
+    if ahead:
+        _move_twice(codes, a.z[0, rows].reshape(shape), a.steps[0, :n_out],
+                    a.z[pair, rows].reshape(shape), a.steps[1, :n_out], x, stage.weight_low,
+                    stage.weight_high, moved)
+    else:
+        _move_once(codes, a.z[pair, rows].reshape(shape), a.steps[1, :n_out], x,
+                   stage.weight_low, stage.weight_high, moved)
 
 
 @njit
-def _move_row(codes, z_0, steps_0, z, steps, low, high, moved):
-    for j in range(len(moved)):
-        moved[j] = min(max(codes[j] + z_0[j] * steps_0[j] + z[j] * steps[j], low), high)
+def _parts(stage):
+    """A stage's weights and its outputs in the flat arrays."""
+    return (slice(stage.w_at, stage.w_at + stage.n_in * stage.n_out),
+            slice(stage.j_at, stage.j_at + stage.n_out))
 
 
 @njit
-def _move_row_once(codes, z, steps, low, high, moved):
-    for j in range(len(moved)):
-        moved[j] = min(max(codes[j] + z[j] * steps[j], low), high)
+def _move_once(codes, z, steps, x, low, high, moved):
+    """Codes with noise, where an input is not 0; the others are not looked at."""
+    integer = codes.dtype.type          # or everything were 64 bits wide
+    lowest, highest = integer(low), integer(high)
+    for i in range(len(codes)):
+        if x[i]:
+            for j in range(len(steps)):
+                moved[i, j] = min(max(integer(codes[i, j] + z[i, j] * steps[j]), lowest), highest)
+
+
+@njit
+def _move_twice(codes, z_0, steps_0, z, steps, x, low, high, moved):
+    """The same around a neighbour."""
+    integer = codes.dtype.type
+    lowest, highest = integer(low), integer(high)
+    for i in range(len(codes)):
+        if x[i]:
+            for j in range(len(steps)):
+                code = integer(codes[i, j] + z_0[i, j] * steps_0[j] + z[i, j] * steps[j])
+                moved[i, j] = min(max(code, lowest), highest)
 
 
 @njit
@@ -285,10 +303,7 @@ def _update(a, options, count, constants):
     _coefficients(a.deltas, a.coefficients, options, count, constants)
     for k in range(options.entry, len(a.stages)):
         if a.selected[k]:
-            if options.replay:
-                _replay(a, k, count)
             _commit(a, k, options, count, constants)
-            _commit_biases(a, k, options, count, constants)
     if options.replay:
         _keep(a.past, a.seeds, a.coefficients, count)
     count.batch_index = 0
@@ -324,35 +339,6 @@ def _coefficients(deltas, coefficients, options, count, constants):
 
 
 @njit
-def _of_row(c, shift):
-    """A coefficient in a row whose steps are smaller: sgn(c) * (|c| >> shift)."""
-    return c >> shift if c >= 0 else -(-c >> shift)
-
-
-@njit
-def _add(v, z, c, shifts):
-    for j in range(len(v)):
-        v[j] += np.int32(_of_row(c, shifts[j])) * z[j]
-
-
-@njit
-def _replay(a, k, count):
-    """What the pairs that are kept changed in stage k."""
-    stage = a.stages[k]
-    n_out, outputs = stage.n_out, slice(stage.j_at, stage.j_at + stage.n_out)
-    a.past_v[stage.w_at:stage.w_at + stage.n_in * n_out] = 0
-    a.past_v_bias[outputs] = 0
-    for old in range(count.kept):
-        c = a.past[old, 1]
-        if c:
-            _draw(a, k, a.past[old, 0], a.past_z[0], a.past_z_bias[0])
-            for i in range(stage.n_in):
-                row = slice(stage.w_at + i * n_out, stage.w_at + (i + 1) * n_out)
-                _add(a.past_v[row], a.past_z[0, row], c, a.shifts[outputs])
-            _add(a.past_v_bias[outputs], a.past_z_bias[0, outputs], c, a.shifts[outputs])
-
-
-@njit
 def _keep(past, seeds, coefficients, count):
     """The population goes to those before it; the oldest leave."""
     for pair in range(len(seeds)):
@@ -367,113 +353,107 @@ def _keep(past, seeds, coefficients, count):
 
 @njit
 def _commit(a, k, options, count, constants):
-    """The update into the weights of stage k."""
+    """The update into stage k."""
     stage, residual = a.stages[k], constants.residual
-    n_out, reuse, generators = stage.n_out, stage.reuse, stage.generators
-    v, shifts = a.v[:n_out], a.shifts[stage.j_at:stage.j_at + n_out]
-    low, high = stage.master_low, stage.master_high
-    if options.stochastic:
-        _start(a, stage, a.seeds[len(a.seeds) - 1])
-    for word in range(reuse):
-        clipped = False
-        if options.stochastic:
-            for g in range(generators):
-                a.states[g] = _xorshift(a.states[g], a.noise_shifts, constants.noise_mask)
-            _random_words(a, generators)
-        for p in range(stage.inputs_per_word):
-            at = stage.w_at + (word + reuse * p) * n_out
-            row = slice(at, at + n_out)
-            v[:] = 0
-            for pair in range(len(a.seeds)):
-                if a.coefficients[pair]:
-                    _add(v, a.z[pair, row], a.coefficients[pair], shifts)
-            if options.replay:
-                _add_residual(v, a.past_v[row])
-            if options.momentum:
-                _follow(a.momenta[row], v, constants.momentum_limit)
-            _round(v, a, p, stage.inputs_per_word, options)
-            if options.vote:
-                _vote(v, options.vote, residual)
-            clipped |= _subtract(a.masters[row], v, low, high)
-            codes, masters = a.codes[row], a.masters[row]
-            for j in range(n_out):
-                codes[j] = masters[j] >> residual
-        count.saturations += clipped
-
-
-@njit
-def _commit_biases(a, k, options, count, constants):
-    """The update into the biases of stage k."""
-    stage = a.stages[k]
-    n_out, outputs = stage.n_out, slice(stage.j_at, stage.j_at + stage.n_out)
-    v, masters, bias = a.v[:n_out], a.bias_masters[outputs], a.bias[outputs]
+    rows, outputs = _parts(stage)
+    v, v_bias = a.v[rows], a.v_bias[outputs]
     v[:] = 0
-    for pair in range(len(a.seeds)):
-        _add(v, a.z_bias[pair, outputs], a.coefficients[pair], a.shifts[outputs])
+    v_bias[:] = 0
     if options.replay:
-        _add_residual(v, a.past_v_bias[outputs])
+        for old in range(count.kept):
+            _draw(a, k, a.past[old, 0], a.past_z[0], a.past_z_bias[0])
+            _add(a, stage, a.past[old, 1], a.past_z[0], a.past_z_bias[0])
+        _keep_residual(v)
+        _keep_residual(v_bias)
+    for pair in range(len(a.seeds)):
+        _add(a, stage, a.coefficients[pair], a.z[pair], a.z_bias[pair])
+    if options.momentum:
+        _follow(a.momenta[rows], v, constants.momentum_limit)
     if options.stochastic:
-        _start(a, stage, a.seeds[len(a.seeds) - 1])
-        _random_words(a, stage.generators)
-    _round(v, a, 0, 1, options)
-    if options.vote:
-        _vote(v, options.vote, constants.residual)
-    a.hit[:] = 0
-    for j in range(n_out):
-        at = slice(j, j + 1)
-        if _subtract(masters[at], v[at], stage.bias_master_low, stage.bias_master_high):
-            a.hit[j % stage.drain_words] = 1
-        bias[j] = masters[j] >> constants.residual
-    count.saturations += a.hit.sum()
-    compiled.assign(bias, a.casts[k, BIAS])
+        _draw_random(a, stage, a.seeds[len(a.seeds) - 1])
+    _round(v, a.random[rows], options, residual)
+    _round(v_bias, a.random_bias[outputs], options, residual)
+    shape = (stage.n_in, stage.n_out)
+    count.saturations += _subtract(
+        a.masters[rows].reshape(shape), v.reshape(shape), a.codes[rows].reshape(shape),
+        stage.master_low, stage.master_high, residual, stage.reuse)
+    # Biases are committed in the groups in which the stage drains its outputs.
+    shape, biases = (stage.n_out, 1), a.bias[outputs]
+    count.saturations += _subtract(
+        a.bias_masters[outputs].reshape(shape), v_bias.reshape(shape), biases.reshape(shape),
+        stage.bias_master_low, stage.bias_master_high, residual, stage.drain_words)
+    compiled.assign(biases, a.casts[k, BIAS])
 
 
 @njit
-def _add_residual(v, change):
-    """What rounding left of earlier changes: their low four bits, -8 to 7."""
-    for j in range(len(v)):
-        v[j] += (change[j] + 8 & 15) - 8
+def _add(a, stage, c, z, z_bias):
+    """V += c z."""
+    if c == 0:
+        return
+    rows, outputs = _parts(stage)
+    shifts, changes, signs = a.shifts[outputs], a.v_bias[outputs], z_bias[outputs]
+    for j in range(stage.n_out):
+        a.rows[j] = c >> shifts[j] if c > 0 else -(-c >> shifts[j])
+        changes[j] += a.rows[j] * signs[j]
+    shape = (stage.n_in, stage.n_out)
+    _add_rows(a.v[rows].reshape(shape), z[rows].reshape(shape), a.rows[:stage.n_out])
+
+
+@njit
+def _add_rows(v, z, rows):
+    for i in range(len(v)):
+        for j in range(len(rows)):
+            v[i, j] += z[i, j] * rows[j]
+
+
+@njit
+def _keep_residual(v):
+    """What rounding left of changes that sum up to this: the low four bits, -8 to 7."""
+    for n in range(len(v)):
+        v[n] = (v[n] + 8 & 15) - 8
 
 
 @njit
 def _follow(momenta, v, limit):
-    for j in range(len(v)):
-        momenta[j] = min(max(momenta[j] + (v[j] > 0) - (v[j] < 0), -limit), limit)
+    most = np.int32(limit)
+    for n in range(len(v)):
+        m = np.int32(momenta[n] + (v[n] > 0) - (v[n] < 0))
+        momenta[n] = min(max(m, -most), most)
 
 
 @njit
-def _round(v, a, first, step, options):
-    """Changes of a row, in 2**-4 steps of a master, to whole steps."""
+def _round(v, random, options, residual):
+    """Changes in 2**-4 steps of a master to whole steps, or to what the votes say."""
     if options.stochastic:
-        for n in range(4):
-            _spread(a.words[n], first, step, a.bits[n, :len(v)])
-        for j in range(len(v)):
-            v[j] = v[j] + a.bits[0, j] + 2 * a.bits[1, j] + 4 * a.bits[2, j] \
-                + 8 * a.bits[3, j] >> 4
+        for n in range(len(v)):
+            v[n] = np.int32(v[n] + random[n]) >> 4
     elif options.pseudo:
-        for j in range(len(v)):
-            v[j] = v[j] + 15 * ((v[j] >> 2 & 3) > (v[j] & 3)) >> 4
+        for n in range(len(v)):
+            v[n] = np.int32(v[n] + 15 * ((v[n] >> 2 & 3) > (v[n] & 3))) >> 4
     elif options.fraction:
-        for j in range(len(v)):
-            v[j] = v[j] + 8 >> 4
+        for n in range(len(v)):
+            v[n] = np.int32(v[n] + 8) >> 4
+    if options.vote:
+        for n in range(len(v)):
+            v[n] = (v[n] > options.vote) - (v[n] < -options.vote) << residual
 
 
 @njit
-def _vote(v, threshold, residual):
-    for j in range(len(v)):
-        v[j] = (v[j] > threshold) - (v[j] < -threshold) << residual
-
-
-@njit
-def _subtract(masters, v, low, high):
-    """M -= V, clipped; whether the clip acted."""
-    clipped = False
-    for j in range(len(v)):
-        raw = masters[j] - v[j]
-        new = min(max(raw, low), high)
-        clipped |= new != raw
-        masters[j] = new
-    return clipped
+def _subtract(masters, v, codes, low, high, residual, words):
+    """M -= V, clipped, and the codes; the number of words of which an element was clipped."""
+    integer = masters.dtype.type
+    lowest, highest, shift, count = integer(low), integer(high), integer(residual), 0
+    for word in range(words):
+        clipped = integer(0)
+        for i in range(word, len(masters), words):
+            for j in range(masters.shape[1]):
+                raw = integer(masters[i, j] - v[i, j])
+                new = min(max(raw, lowest), highest)
+                clipped = integer(clipped | new ^ raw)
+                masters[i, j] = new
+                codes[i, j] = new >> shift
+        count += clipped != 0
+    return count
 
 
 @njit
@@ -484,93 +464,133 @@ def _xorshift(state, shifts, mask):
 
 
 @njit
-def _rotate(state, right, mask):
-    """A word with bit n + right where bit n was."""
-    return (state >> right | state << 32 - right) & mask
+def _rotate(word, right):
+    """32 bits with bit n + right where bit n was."""
+    return word >> right | (word & (1 << right) - 1) << 32 - right
 
 
 @njit
-def _spread(words, first, step, bits):
-    """The words' bits `first`, `first + step`, ... one by one."""
-    if step == 1:
-        for g in range(0, len(bits), 32):
-            word = words[g >> 5]
-            for n in range(min(32, len(bits) - g)):
-                bits[g + n] = word >> n & 1
-    else:
-        lane = first
-        for j in range(len(bits)):
-            bits[j] = words[lane >> 5] >> (lane & 31) & 1
-            lane += step
-
-
-@njit
-def _start(a, stage, seed):
-    """The stage's generators in the states from which they replay a seed."""
-    mask = a.constants[0].noise_mask
+def _words(a, stage, seed, z_bias):
+    """Words [words, generators] from which the stage replays a seed; the biases' signs."""
+    words = a.words[0, :stage.reuse * stage.generators].reshape(stage.reuse, stage.generators)
+    biases = z_bias[stage.j_at:stage.j_at + stage.n_out]
     for g in range(stage.generators):
-        r = a.rotations[stage.generator + g]
-        a.states[g] = seed ^ _rotate(seed, 32 - r[0], mask) ^ _rotate(seed, 32 - r[1], mask)
+        state = _start(a.rotations[stage.generator + g], seed)
+        for j in range(g << 5, min(len(biases), g + 1 << 5)):
+            biases[j] = 1 - 2 * (state >> (j & 31) & 1)
+        for word in range(stage.reuse):
+            state = _xorshift(state, a.noise_shifts, a.constants[0].noise_mask)
+            words[word, g] = state
+    return words
 
 
 @njit
-def _random_words(a, generators):
-    """Words of the noise bits that round, lowest first."""
-    for n in range(4):
-        for g in range(generators):
-            a.words[n, g] = _rotate(a.states[g], a.random_bits[n], a.constants[0].noise_mask)
+def _spread(words, inputs_per_word, bits):
+    """Lanes [n_in, n_out] of words, bit by bit."""
+    for word in range(len(words)):
+        for p in range(inputs_per_word):
+            row = bits[word + len(words) * p]
+            if inputs_per_word == 1:
+                for g in range(words.shape[1]):
+                    state, block = words[word, g], row[g << 5:g + 1 << 5]
+                    for n in range(len(block)):
+                        block[n] = state >> n & 1
+            else:
+                lane = p
+                for j in range(len(row)):
+                    row[j] = words[word, lane >> 5] >> (lane & 31) & 1
+                    lane += inputs_per_word
 
 
 @njit
 def _draw(a, k, seed, z, z_bias):
     """Directions of a seed in stage k."""
-    stage, options, constants, mask = a.stages[k], a.options[0], a.constants[0], \
-        a.constants[0].noise_mask
-    n_out, step, generators, words = stage.n_out, stage.inputs_per_word, stage.generators, a.words
-    biases = z_bias[stage.j_at:stage.j_at + n_out]
-    bits, gate, second = a.bits[0, :n_out], a.bits[1, :n_out], a.bits[2, :n_out]
-    _start(a, stage, seed)
-    _spread(a.states, 0, 1, biases)
-    for j in range(n_out):
-        biases[j] = 1 - 2 * biases[j]
-    for word in range(stage.reuse):
-        for g in range(generators):
-            state = _xorshift(a.states[g], a.noise_shifts, mask)
-            a.states[g] = state
-            if options.hash:
-                words[0, g] = _rotate(state, constants.mask_1, mask) \
-                    & _rotate(state, constants.mask_2, mask)
-            if options.momentum:
-                words[1, g] = _rotate(state, constants.guide_1, mask)
-                words[2, g] = words[1, g] & _rotate(state, constants.guide_2, mask)
-        for p in range(step):
-            at = stage.w_at + (word + stage.reuse * p) * n_out
-            row = z[at:at + n_out]
-            if options.rank1:
-                sign = 1 - 2 * (a.states[0] >> (p & 31) & 1)
-                for j in range(n_out):
-                    row[j] = sign * biases[j]
-            else:
-                _spread(a.states, p, step, row)
-                for j in range(n_out):
-                    row[j] = 1 - 2 * row[j]
-            if options.momentum:
-                _spread(words[1], p, step, gate)
-                _spread(words[2], p, step, second)
-                _guide(row, gate, second, a.momenta[at:at + n_out], constants.momentum_limit)
-            if options.hash:
-                _spread(words[0], p, step, bits)
-                for j in range(n_out):
-                    row[j] *= bits[j]
-            if options.masked:
-                for j in range(n_out):
-                    row[j] *= a.active[at + j]
+    stage, options, constants = a.stages[k], a.options[0], a.constants[0]
+    rows, outputs = _parts(stage)
+    step, shape, z_rows = stage.inputs_per_word, (stage.n_in, stage.n_out), z[rows]
+    words = _words(a, stage, seed, z_bias)
+    others = a.words[1, :words.size].reshape(words.shape)
+    bits, bits_2 = a.bits[rows], a.bits_2[rows]
+    if options.rank1:
+        _rank1(words, z_bias[outputs], z_rows.reshape(shape))
+    else:
+        _spread(words, step, z_rows.reshape(shape))
+        for n in range(len(z_rows)):
+            z_rows[n] = 1 - 2 * z_rows[n]
+    if options.momentum:
+        _beside(words, constants.guide_1, constants.guide_1, others)
+        _spread(others, step, bits.reshape(shape))
+        _beside(words, constants.guide_1, constants.guide_2, others)
+        _spread(others, step, bits_2.reshape(shape))
+        _guide(z_rows, bits, bits_2, a.momenta[rows], constants.momentum_limit)
+    if options.hash:
+        _beside(words, constants.mask_1, constants.mask_2, others)
+        _spread(others, step, bits.reshape(shape))
+        for n in range(len(z_rows)):
+            z_rows[n] *= bits[n]
+    elif options.masked:
+        active = a.active[rows]
+        for n in range(len(z_rows)):
+            z_rows[n] *= active[n]
+
+
+@njit
+def _rank1(words, biases, z):
+    """Products of the biases' signs, and of one per input of a word."""
+    for i in range(len(z)):
+        sign = 1 - 2 * (words[i % len(words), 0] >> (i // len(words) & 31) & 1)
+        for j in range(len(biases)):
+            z[i, j] = sign * biases[j]
+
+
+@njit
+def _beside(words, first, second, others):
+    """Words whose bits are 1 where those that lie `first` and `second` above are both 1."""
+    for word in range(len(words)):
+        for g in range(words.shape[1]):
+            state = words[word, g]
+            others[word, g] = _rotate(state, first) & _rotate(state, second)
 
 
 @njit
 def _guide(z, first, both, momenta, limit):
     """Signs of the counters in place of some."""
-    for j in range(len(z)):
-        m = momenta[j]
-        if abs(m) == limit and first[j] or abs(m) == limit - 1 and both[j]:
-            z[j] = 1 if m > 0 else -1
+    for n in range(len(z)):
+        m = momenta[n]
+        magnitude, sign = abs(m), (m > 0) - (m < 0)
+        forced = first[n] & (magnitude == limit) | both[n] & (magnitude == limit - 1)
+        z[n] = sign if forced else z[n]
+
+
+@njit
+def _draw_random(a, stage, seed):
+    """Four noise bits for each weight and bias, from the words that replay a seed."""
+    rows, outputs = _parts(stage)
+    shape, random, bits = (stage.n_in, stage.n_out), a.random[rows], a.bits[rows]
+    biases, starts = a.random_bias[outputs], a.past_z_bias[0, outputs]
+    words = _words(a, stage, seed, a.past_z_bias[0])
+    others = a.words[1, :words.size].reshape(words.shape)
+    random[:] = 0
+    biases[:] = 0
+    for n in range(len(a.random_bits)):
+        _beside(words, a.random_bits[n], a.random_bits[n], others)
+        _spread(others, stage.inputs_per_word, bits.reshape(shape))
+        for m in range(len(random)):
+            random[m] += bits[m] << n
+        _start_bits(a, stage, seed, a.random_bits[n], starts)
+        for j in range(len(biases)):
+            biases[j] += starts[j] << n
+
+
+@njit
+def _start_bits(a, stage, seed, beside, bits):
+    """Bits of the start states that lie above each bias's own."""
+    for j in range(len(bits)):
+        state = _start(a.rotations[stage.generator + (j >> 5)], seed)
+        bits[j] = _rotate(state, beside) >> (j & 31) & 1
+
+
+@njit
+def _start(rotation, seed):
+    """The state from which a generator replays a seed."""
+    return seed ^ _rotate(seed, 32 - rotation[0]) ^ _rotate(seed, 32 - rotation[1])
