@@ -305,26 +305,27 @@ def enter(options, count, constants):
 
 
 @njit
-def base_pass(a, x, label):
-    """The unperturbed pass of a sample, counted: its class and ilog2 of its exponentials' sum."""
-    count, constants, options = a.counters[0], a.constants[0], a.options[0]
+def base_pass(x, stages, casts, codes, bias, totals, all_sums, h):
+    """The unperturbed pass: inputs of every stage, and the logits, into `h`."""
     for i in range(len(x)):
-        a.base[i] = x[i]
-    for k in range(len(a.stages)):
-        stage = a.stages[k]
-        sums = a.sums[stage.j_at:stage.j_at + stage.n_out]
-        accumulate(stage, a.casts[k], a.codes, a.bias, a.totals, a.base, sums)
+        h[i] = x[i]
+    for k in range(len(stages)):
+        stage = stages[k]
+        sums = all_sums[stage.j_at:stage.j_at + stage.n_out]
+        accumulate(stage, casts[k], codes, bias, totals, h, sums)
         start = stage.x_at + stage.n_in
         for j in range(stage.n_out):
-            a.base[start + j] = sums[j]
-        activate(stage, a.casts[k], a.base)
-    logits = a.base[len(a.base) - len(a.below):]
-    base, log_sum = cross_entropy(logits, label, a.below, a.logit[0], constants, a.exp_table,
-                                  a.log_table)
+            h[start + j] = sums[j]
+        activate(stage, casts[k], h)
+
+
+@njit
+def count_sample(loss, options, count, constants):
+    """One more sample, with the loss of its base pass; a decision where it is time for that."""
     count.samples += 1
     count.passes += 1
-    count.loss = base
-    count.loss_average += ((base << constants.average_frac) - count.loss_average
+    count.loss = loss
+    count.loss_average += ((loss << constants.average_frac) - count.loss_average
                            >> constants.average_shift)
     if count.samples % constants.drift_period == 0:
         average = count.loss_average >> constants.average_frac
@@ -332,7 +333,6 @@ def base_pass(a, x, label):
             count.decided = 1
         elif average < options.stop:
             count.decided = 0
-    return first_largest(logits), log_sum
 
 
 @njit

@@ -137,7 +137,7 @@ def _arrays(network: Network, residual: int) -> Arrays:
 def _learn(a, x, y, learn, predictions):
     """Learner.step for every sample."""
     count, constants, options = a.counters[0], a.constants[0], a.options[0]
-    n_stages = len(a.stages)
+    n_stages, logits = len(a.stages), a.base[len(a.base) - len(a.below):]
     for n in range(len(x)):
         compiled.enter(options, count, constants)
         learning = learn[n] and count.on and options.learns
@@ -146,10 +146,13 @@ def _learn(a, x, y, learn, predictions):
             for k in range(n_stages):
                 if a.stages[k].trainable:
                     _sweep(a, k, a.old[count.slot], count)
-        predictions[n], log_sum = compiled.base_pass(a, x[n], y[n])
+        compiled.base_pass(x[n], a.stages, a.casts, a.codes, a.bias, a.totals, a.sums, a.base)
+        predictions[n] = compiled.first_largest(logits)
+        base, log_sum = compiled.cross_entropy(logits, y[n], a.below, a.logit[0], constants,
+                                               a.exp_table, a.log_table)
+        compiled.count_sample(base, options, count, constants)
         if not learning:
             continue
-        base = count.loss
         if count.complete:
             _complete(a.stages, a.pending, a.errors, a.coefficients, options, count, constants)
         for i in range(len(a.base)):
@@ -179,28 +182,31 @@ def _head_error(errors, label, below, log_sum, constants, exp_table):
 @njit
 def _probe(a, k, label, base, counts):
     """All probes of stage k."""
-    stage, constants, n_stages = a.stages[k], a.constants[0], len(a.stages)
+    stages, constants, casts, h, below = a.stages, a.constants[0], a.casts, a.probe, a.below
+    codes, bias, totals, logit = a.codes, a.bias, a.totals, a.logit[0]
+    exp_table, log_table, signs, hadamard = a.exp_table, a.log_table, a.signs, a.hadamard
+    stage, probes = stages[k], a.options[0].probes
     start, n_out, amplitude = stage.x_at + stage.n_in, stage.n_out, a.amplitude[k]
     sums, z = a.sums[stage.j_at:stage.j_at + n_out], a.z[:n_out]
     errors, active = a.errors[stage.node:stage.node + n_out], a.base[start:start + n_out]
     low, high, always = constants.error_low, constants.error_high, stage.relu == 0
-    out, logits = a.probe[start:start + n_out], a.probe[len(a.probe) - len(a.below):]
-    a.noise[k] = _draw(a.noise[k], a.signs, stage.drain_words, n_out // stage.drain_words,
-                       a.taps, constants.noise_mask)
-    for probe in range(a.options[0].probes):
+    out, logits = h[start:start + n_out], h[len(h) - len(below):]
+    a.noise[k] = _draw(a.noise[k], signs, stage.drain_words, n_out // stage.drain_words, a.taps,
+                       constants.noise_mask)
+    for probe in range(probes):
         for j in range(n_out):
-            z[j] = a.signs[j] * a.hadamard[probe, j]
+            z[j] = signs[j] * hadamard[probe, j]
             out[j] = sums[j] + (z[j] << amplitude)
-        compiled.assign(out, a.casts[k, ACCUM])
-        compiled.activate(stage, a.casts[k], a.probe)
-        for b in range(k + 1, n_stages):
-            behind = a.stages[b]
+        compiled.assign(out, casts[k, ACCUM])
+        compiled.activate(stage, casts[k], h)
+        for b in range(k + 1, len(stages)):
+            behind = stages[b]
             at = behind.x_at + behind.n_in
-            compiled.accumulate(behind, a.casts[b], a.codes, a.bias, a.totals, a.probe,
-                                a.probe[at:at + behind.n_out])
-            compiled.activate(behind, a.casts[b], a.probe)
-        loss, _ = compiled.cross_entropy(logits, label, a.below, a.logit[0], constants,
-                                          a.exp_table, a.log_table)
+            compiled.accumulate(behind, casts[b], codes, bias, totals, h,
+                                h[at:at + behind.n_out])
+            compiled.activate(behind, casts[b], h)
+        loss, _ = compiled.cross_entropy(logits, label, below, logit, constants, exp_table,
+                                         log_table)
         d = min(max(loss - base, constants.difference_low), constants.difference_high)
         if counts and d:
             for j in range(n_out):

@@ -183,10 +183,15 @@ def _arrays(network: Network, residual: int, evolution) -> Arrays:
 def _learn(a, x, y, learn, predictions):
     """Learner.step for every sample."""
     count, constants, options = a.counters[0], a.constants[0], a.options[0]
+    logits = a.base[len(a.base) - len(a.below):]
     for n in range(len(x)):
         compiled.enter(options, count, constants)
         learn[n] = learn[n] and count.on and options.learns
-        predictions[n], _ = compiled.base_pass(a, x[n], y[n])
+        compiled.base_pass(x[n], a.stages, a.casts, a.codes, a.bias, a.totals, a.sums, a.base)
+        predictions[n] = compiled.first_largest(logits)
+        loss, _ = compiled.cross_entropy(logits, y[n], a.below, a.logit[0], constants,
+                                         a.exp_table, a.log_table)
+        compiled.count_sample(loss, options, count, constants)
         if learn[n]:
             if count.batch_index == 0:
                 _populate(a, options, count)
