@@ -1,4 +1,4 @@
-"""Settings of the evolutionary strategy against validation accuracy, by the golden model.
+"""Settings of the evolutionary strategy against validation accuracy, by the compiled model.
 
     python -m examples.tune -o docs/results/es_tuning.json
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 
-from firmware_models.learner import Learner
+from firmware_models.fast_evolution import FastEvolution
 from hwgen import data, example
 from hwgen.recover import accuracy, settings_for, stream
 
@@ -43,7 +43,7 @@ def evaluate(network, rule: str, options: dict, disturbance: str, forwards: int,
     x_val, y_val = dataset.field_validation()
     x_val = data.disturb(x_val, disturbance, 2_000_000).astype(np.int64)
     x, y = stream(dataset, disturbance, forwards // (1 + 2 * settings.pairs), seed)
-    learner = Learner(network, settings)
+    learner = FastEvolution(network, settings)
     learner.learn(x, y)
     return accuracy(learner.deployed_network(), x_val, y_val)
 

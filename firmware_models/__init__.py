@@ -1,4 +1,4 @@
 """The specification: integer golden models of inference, learning and cycle counts.
 
-numpy alone; :mod:`firmware_models.fast`, the compiled twin for long runs, takes numba.
+numpy alone; what is compiled, the twins for long runs among it, takes numba.
 """

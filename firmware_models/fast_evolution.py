@@ -36,7 +36,6 @@ CONSTANTS = {"noise_mask": noise.MASK, "guide_1": momentum.GUIDE_BITS[0],
              "guide_2": momentum.GUIDE_BITS[1], "momentum_limit": momentum.LIMIT,
              "mask_1": directions.MASK_BITS[0], "mask_2": directions.MASK_BITS[1],
              "rate_bits": es.RATE_BITS, "coefficient_max": (1 << es.COEFFICIENT_WIDTH - 1) - 1}
-PLUS, MINUS = 0, 1
 # What the loop works on. All int64; but codes, masters and `steps` have one type, changes and
 # `rows` are int32, and what is a bit or a sign, int8.
 Arrays = namedtuple("Arrays", (
@@ -96,6 +95,11 @@ class FastEvolution(Compiled):
                                   stage.dense.bias.width + max(residual, 2))
         plain = Learner(network, settings, residual, max_pairs=max_pairs, momentum=momentum)
         super().__init__(plain, _arrays(network, residual, plain.evolution))
+
+    @property
+    def older(self) -> int:
+        """Pairs of earlier updates that rounding "replay" finds again; 0 with the others."""
+        return int(self._arrays.counters[0]["kept"])
 
     def _loop(self, *arguments) -> None:
         _learn(*arguments)
@@ -217,14 +221,15 @@ def _populate(a, options, count):
 def _evaluate(a, label, options, count):
     """Two passes per pair, '+' before '-', and their loss differences."""
     sigma_log2 = max(options.sigma_log2 - count.decays * options.sigma_decay, 0)
-    entry, ahead = a.stages[options.entry], 0
+    entry, ahead = a.stages[options.entry], np.int64(0)    # or 0 would be compiled for itself
     for i in range(entry.x_at, entry.x_at + entry.n_in):
         a.probe[i] = a.base[i]
     for pair in range(options.pairs):
-        plus = _probe(a, pair, 1, ahead, sigma_log2, label, options)
-        delta = plus - _probe(a, pair, -1, ahead, sigma_log2, label, options)
+        delta = 0
+        for sign in (1, -1):
+            delta += sign * _probe(a, pair, sign, ahead, sigma_log2, label, options)
         if pair == 0 and options.sharp:
-            ahead = (delta > 0) - (delta < 0)
+            ahead = np.int64((delta > 0) - (delta < 0))
         a.deltas[pair] += delta
     count.batch_index += 1
     count.passes += 2 * options.pairs

@@ -249,6 +249,11 @@ class Learner:
             self.learned[n] = bit and self.state.on and self.settings.layers
         return predictions
 
+    @property
+    def older(self) -> int:
+        """"es": pairs of earlier updates that rounding "replay" finds again."""
+        return len(self.evolution.past)
+
     def _enter(self, state: State) -> State:
         """Learning switched on or off, where it is time for that."""
         on = drift.enter(state.on, state.decided, state.samples, self.settings.start)

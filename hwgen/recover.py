@@ -15,6 +15,7 @@ import numpy as np
 from firmware_models.cycles import CycleModel
 from firmware_models.dense import forward
 from firmware_models.fast import FastLearner
+from firmware_models.fast_evolution import FastEvolution
 from firmware_models.learner import Learner, compare
 from firmware_models.line_rate_cycles import schedule
 from firmware_models.network import Network
@@ -114,19 +115,14 @@ def run(recovery: Recovery, network: Network, manifest: Path, seed: int, residua
     curve = [(0, accuracy(network, x_test, dataset.y_test))]
     cycles, learned, simulating, bit_exact, cycles_exact = 0, 0, 0.0, True, True
     with Device(manifest, seed=seed) as device:
-        bits = device.manifest["coefficient_bits"]
-        # The compiled twin of the golden model, where there is one; tests show that they are equal.
-        learner = FastLearner(network, settings, residual) if settings.rule == "np" and bits == 1 \
-            else Learner(network, settings, residual, bits, device.journal_records,
-                         device.manifest["max_pairs"],
-                         momentum="momentum" in device.manifest["options"])
+        learner = _model(network, settings, residual, device)
         device.configure(settings)
         records = device.journal() if journal else None
         ends = np.linspace(0, len(x), POINTS + 1).astype(int)
         for start, end in zip(ends, ends[1:], strict=False):
             # The model goes first: it says which samples are learned from.
             batch_index = learner.state.batch_index
-            older = len(learner.evolution.past) if settings.rule == "es" else 0
+            older = learner.older if settings.rule == "es" else 0
             want = learner.learn(x[start:end], y[start:end])
             if settings.rule == "np":
                 expected = schedule(network, end - start, settings, learner.learned,
@@ -160,6 +156,17 @@ def run(recovery: Recovery, network: Network, manifest: Path, seed: int, residua
             "bit_exact": bool(bit_exact), "cycles_exact": bool(cycles_exact),
             "interval_learning": learning, "interval_inference": inference,
             "curve": [list(point) for point in curve]}
+
+
+def _model(network: Network, settings: Settings, residual: int, device: Device):
+    """The golden model of a core; where there is one, its compiled twin: tests show they agree."""
+    bits, max_pairs = device.manifest["coefficient_bits"], device.manifest["max_pairs"]
+    momentum = "momentum" in device.manifest["options"]
+    if settings.rule == "np" and bits == 1:
+        return FastLearner(network, settings, residual)
+    if settings.rule == "es" and not device.journal_records:
+        return FastEvolution(network, settings, residual, max_pairs, momentum)
+    return Learner(network, settings, residual, bits, device.journal_records, max_pairs, momentum)
 
 
 def _interval(in_cycles) -> float:

@@ -38,6 +38,7 @@ def lockstep(network, parts, residual=4, seed=1, max_pairs=16):
             assert fast.learn(x[part], y[part], learn[part]).tolist() == want.tolist()
             assert fast.learned.tolist() == plain.learned.tolist()
             assert not compare(plain.state, vars(fast.state))
+            assert fast.older == plain.older * (settings.rounding == "replay")
     np.testing.assert_array_equal(fast.predict(x), plain.predict(x))
     assert fast.deployed_network().digest() == plain.deployed_network().digest()
     return plain.state

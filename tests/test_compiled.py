@@ -1,0 +1,58 @@
+"""What numba keeps of the compiled models is not what stood in a shared file before a change."""
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numba
+import pytest
+
+from firmware_models import compiled
+from firmware_models.fast import FastLearner
+from firmware_models.fast_evolution import FastEvolution
+from firmware_models.settings import Settings
+
+from .networks import small_network
+
+ROOT = Path(__file__).parent.parent
+LEARN_ONCE = """
+import numpy as np
+from firmware_models.fast import FastLearner, _learn
+from firmware_models.settings import Settings
+from tests.networks import samples, small_network
+network = small_network((6, 5, 4), (0, 1))
+model = FastLearner(network, Settings(layers=(0, 1)))
+model.learn(*samples(network, 3))
+print(len(_learn.stats.cache_hits), model.state.loss)
+"""
+
+
+def test_a_change_is_compiled(tmp_path):
+    """Code that numba keeps is taken again, but not after a change of the file with the kernels."""
+    for name in ("firmware_models", "tests"):
+        shutil.copytree(ROOT / name, tmp_path / name,
+                        ignore=shutil.ignore_patterns("__pycache__", "*_verilog.py"))
+
+    def run():
+        done = subprocess.run([sys.executable, "-c", LEARN_ONCE], cwd=tmp_path, check=True,
+                              capture_output=True, text=True, timeout=300)
+        return [int(word) for word in done.stdout.split()]
+
+    assert run()[0] == 0
+    hits, loss = run()
+    assert hits == 1
+    path = tmp_path / "firmware_models" / "compiled.py"
+    text, old = path.read_text(), "return min((below[label] << 4) + log_sum, constants.loss_max)"
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, "return min((below[label] << 4) + log_sum, 7)"))
+    assert run() == [0, 7] and loss != 7
+
+
+@pytest.mark.parametrize("kind, rule", [(FastLearner, "np"), (FastEvolution, "es")])
+def test_one_function_is_cached(kind, rule):
+    """That which gets the arrays, whose type changes with the shared file."""
+    model = kind(small_network((6, 5, 4), (0, 1)), Settings(rule=rule, layers=(0, 1)))
+    assert compiled.DIGEST in str(numba.typeof(model._arrays))
+    path = ROOT.joinpath(*kind.__module__.split(".")).with_suffix(".py")
+    assert path.read_text().count("cache=True") == 1
+    assert "cache=True" not in Path(compiled.__file__).read_text()
