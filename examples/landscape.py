@@ -27,7 +27,7 @@ import numpy as np
 
 from firmware_models.dense import forward
 from firmware_models.fast import FastLearner
-from firmware_models.learner import Learner
+from firmware_models.fast_evolution import FastEvolution
 from firmware_models.loss import cross_entropy
 from firmware_models.network import Network
 from firmware_models.settings import Settings
@@ -109,7 +109,8 @@ def loss_of(kind: str) -> str:
 
 def learner_of(network: Network, settings: Settings):
     """The golden model, compiled where there is a compiled one."""
-    return (FastLearner if settings.rule == "np" else Learner)(network, settings, study.RESIDUAL)
+    return (FastLearner if settings.rule == "np" else FastEvolution)(
+        network, settings, study.RESIDUAL)
 
 
 def settings_of(kind: str, network: Network, seed: int) -> Settings:

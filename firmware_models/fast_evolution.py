@@ -81,14 +81,16 @@ class FastEvolution(Compiled):
     Raises
     ------
     ValueError
-        For another rule, layers that are not trainable, or formats whose numbers could need more
-        than 62 bits.
+        For another rule, layers that are not trainable, a network with a prompt, or formats whose
+        numbers could need more than 62 bits.
     """
     RULE = "es"
 
     def __init__(self, network: Network, settings: Settings, residual: int = 4,
                  max_pairs: int = 16, momentum: bool = False):
         self._check_rule(settings)
+        if network.prompt is not None:
+            raise ValueError(f"{network.name}: the compiled model knows no prompt; take Learner")
         for stage in network.stages:
             # Two more for w, its neighbour and its probe; one to subtract.
             compiled.check_widths(stage, stage.dense.weight.width + max(residual, 2),

@@ -164,7 +164,7 @@ def _model(network: Network, settings: Settings, residual: int, device: Device):
     momentum = "momentum" in device.manifest["options"]
     if settings.rule == "np" and bits == 1:
         return FastLearner(network, settings, residual)
-    if settings.rule == "es" and not device.journal_records:
+    if settings.rule == "es" and not device.journal_records and network.prompt is None:
         return FastEvolution(network, settings, residual, max_pairs, momentum)
     return Learner(network, settings, residual, bits, device.journal_records, max_pairs, momentum)
 

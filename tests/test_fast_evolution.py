@@ -197,6 +197,8 @@ def test_refusals():
         FastEvolution(network, replace(es, momentum=True))
     with pytest.raises(ValueError, match="fc1: its formats need up to 67 bits"):
         FastEvolution(small_network((8, 6, 4), (1,), source=Fixed(48, 8)), es)
+    with pytest.raises(ValueError, match="knows no prompt"):
+        FastEvolution(network.with_prompt(), es)
     fast = FastEvolution(network, es)
     with pytest.raises(ValueError, match="has rule 'es' alone, not 'np'"):
         fast.configure(Settings(layers=(1,)))
