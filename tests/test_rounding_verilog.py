@@ -18,7 +18,7 @@ from .networks import samples, small_network
 from .test_directions_verilog import unlike
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
-DIRECTIONS = ("rank", "vote", "sparse", "rank1", "kernel")
+DIRECTIONS = ("rank", "vote", "sparse", "rank1", "kernel", "momentum", "sharp")
 CORES = {
     # name: network, residual, max_pairs, options
     "rounding": (small_network((10, 8, 6, 4), (1, 2), {0: 5, 1: 4, 2: 3}), 4, 6,
@@ -68,11 +68,12 @@ def test_replay(core):
 def test_all_in_turn(core, name):
     """Every rounding with every form of the directions, with votes and without."""
     forms = [{}, {"sparse": "hash"}, {"sparse": "static"}, {"rank1": True}, {"kernel": True},
-             {"sparse": "static", "rank1": True, "kernel": True}, {"sparse": "biases"}]
+             {"sparse": "static", "rank1": True, "kernel": True}, {"sparse": "biases"},
+             {"momentum": True}, {"momentum": True, "sparse": "hash", "sharp": 2}]
     layers, most = core(name)[0].trainable, CORES[name][2]
     parts = [(Settings(rule="es", layers=layers, pairs=n % most + 1, batch=n % 2 + 1, sigma_log2=2,
                        fitness=("sign", "rank")[n % 3 == 0], lr_shift=4 + n % 3, seed=80 + n,
-                       vote=(0, 0, 3)[n % 3], rounding=kind, **form), 8)
+                       vote=(0, 0, 3)[n % 3], rounding=kind, **form), 7)
              for n, (kind, form) in enumerate((kind, form) for form in forms
                                               for kind in ("replay", *ROUNDINGS))]
     lockstep(core(name), *parts, learn_share=0.8, predict_share=0.1)
