@@ -59,7 +59,7 @@ Arrays = namedtuple("Arrays", (
     "rows",             # [outputs] one of them for each row
     "v", "v_bias",
     "words",            # [2, words of a stage] of its generators, and of bits next to them
-    "bits", "bits_2",   # [weights] of such words
+    "bits",             # [weights] of such words
     "random", "random_bias"))   # what rounds the weights, and the biases
 
 
@@ -181,7 +181,7 @@ def _arrays(network: Network, residual: int, evolution) -> Arrays:
         v_bias=zeros(biases, dtype=np.int32),
         words=zeros(2, max(noise.generators(stage.dense.lanes) * stage.dense.reuse_factor
                            for stage in network.stages)),
-        bits=zeros(weights, dtype=np.int8), bits_2=zeros(weights, dtype=np.int8),
+        bits=zeros(weights, dtype=np.int8),
         random=zeros(weights, dtype=np.int8), random_bias=zeros(biases, dtype=np.int8))
 
 
@@ -522,7 +522,7 @@ def _draw(a, k, seed, z, z_bias):
     step, shape, z_rows = stage.inputs_per_word, (stage.n_in, stage.n_out), z[rows]
     words = _words(a, stage, seed, z_bias)
     others = a.words[1, :words.size].reshape(words.shape)
-    bits, bits_2 = a.bits[rows], a.bits_2[rows]
+    bits = a.bits[rows]
     if options.rank1:
         _rank1(words, z_bias[outputs], z_rows.reshape(shape))
     else:
@@ -530,11 +530,13 @@ def _draw(a, k, seed, z, z_bias):
         for n in range(len(z_rows)):
             z_rows[n] = 1 - 2 * z_rows[n]
     if options.momentum:
-        _beside(words, constants.guide_1, constants.guide_1, others)
+        for word in range(len(words)):
+            for g in range(words.shape[1]):
+                state = words[word, g]
+                others[word, g] = _rotate(state, constants.guide_1) ^ _rotate(
+                    state, constants.guide_2)
         _spread(others, step, bits.reshape(shape))
-        _beside(words, constants.guide_1, constants.guide_2, others)
-        _spread(others, step, bits_2.reshape(shape))
-        _guide(z_rows, bits, bits_2, a.momenta[rows], constants.momentum_limit)
+        _guide(z_rows, bits, a.momenta[rows], constants.momentum_limit)
     if options.hash:
         _beside(words, constants.mask_1, constants.mask_2, others)
         _spread(others, step, bits.reshape(shape))
@@ -565,13 +567,12 @@ def _beside(words, first, second, others):
 
 
 @njit
-def _guide(z, first, both, momenta, limit):
+def _guide(z, leans, momenta, limit):
     """Signs of the counters in place of some."""
     for n in range(len(z)):
         m = momenta[n]
-        magnitude, sign = abs(m), (m > 0) - (m < 0)
-        forced = first[n] & (magnitude == limit) | both[n] & (magnitude == limit - 1)
-        z[n] = sign if forced else z[n]
+        sign = (m > 0) - (m < 0)
+        z[n] = sign if leans[n] & (abs(m) >= limit - 1) else z[n]
 
 
 @njit

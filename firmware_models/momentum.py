@@ -12,8 +12,8 @@ from .noise import beside
 
 LIMIT, COUNTER_WIDTH = 3, 3         # m is -3 to 3
 COUNTER_WORD = 1 << 15              # of the window: counters of weight word 0
-# The sign is the counter's where these bits of the generator's word, counted from the lane's own,
-# are both 1; at the limit the first one is enough.
+# A counter from 2 on gives its sign where these bits of the generator's word, counted from the
+# lane's own, differ: they are signs of other lanes, on neither of which their difference depends.
 GUIDE_BITS = (5, 25)
 
 
@@ -28,8 +28,7 @@ def guided(z, states, counters) -> np.ndarray:
     """
     counters = np.asarray(counters)
     first, second = (beside(states, shift)[..., :z.shape[-1]] for shift in GUIDE_BITS)
-    magnitude = np.abs(counters)
-    forced = first & ((magnitude == LIMIT) | (magnitude == LIMIT - 1) & second)
+    forced = (first ^ second) & (np.abs(counters) >= LIMIT - 1)
     return np.where(forced, np.sign(counters), z)
 
 

@@ -15,7 +15,7 @@ __all__ = ["Momentum", "guided"]
 def guided(signs, state, counters, on):
     """Signs of a word's lanes, 1 for -1: those of the counters in place of some while `on`.
 
-    sign_l = m_l < 0 where |m_l| = 3 and s[l + 5], or |m_l| = 2 and s[l + 5] and s[l + 25]
+    sign_l = m_l < 0 where |m_l| > 1 and s[l + 5] ^ s[l + 25]
 
     s is the noise generator's word; bits count within the 32 of a generator. Six inputs a lane
     (three of the counter, two of s and the sign): a LUT, and another one for `on`.
@@ -39,7 +39,7 @@ def guided(signs, state, counters, on):
         first, second = (word[(lane + shift) % BITS] for shift in GUIDE_BITS)
         m = counters.word_select(lane, COUNTER_WIDTH)
         # 011 and 101 are the ends, 010 and 110 next to them; 100 is none of the counters.
-        forced = on & first & (m[1] ^ m[2] & m[0]) & (m[0] | second)
+        forced = on & (first ^ second) & (m[1] ^ m[2] & m[0])
         return Mux(forced, m[-1], signs[lane])
 
     return Cat(of_lane(lane) for lane in range(len(signs)))
