@@ -8,8 +8,8 @@ Numba finds compiled code again by the file of the function, its bytecode and th
 arguments; it sees no change in another file. So that no learner keeps running what stood here:
 
 - numbers of other models enter as data, not as globals;
-- the digest of this file is in the name of a field of CAST, and so in a type of every learner's
-  arrays: a change here is another type;
+- the digest of this file is in the name of a field of CONSTANTS, and so in a type of the arrays
+  that every learner works on: a change here is another type;
 - of each learner one function is cached, that which gets these arrays.
 """
 from dataclasses import replace
@@ -38,7 +38,7 @@ def record(*names: str) -> np.dtype:
     return np.dtype([(name, np.int64) for name in names])
 
 
-CAST = record("drop", "rounding", "saturate", "low", "high", "mask", DIGEST)
+CAST = record("drop", "rounding", "saturate", "low", "high", "mask")
 # Fields of the records STAGE, OPTIONS, COUNTERS and CONSTANTS that every learner has.
 STAGE = ("n_in", "n_out", "reuse", "drain_words", "trainable", "relu",
          "x_at", "w_at", "j_at",                    # its parts of the flat arrays
@@ -218,7 +218,7 @@ def check_widths(stage, *others: int) -> None:
 def cast(frac: int, to: Fixed) -> tuple:
     """A row of CAST: :func:`firmware_models.requantize.requantize` from `frac` fraction bits."""
     return (min(frac - to.frac, 62), ROUNDINGS.index(to.rounding), to.overflow == "SAT",
-            to.min, to.max, (1 << to.width) - 1, 0)
+            to.min, to.max, (1 << to.width) - 1)
 
 
 def parts(stage) -> tuple[slice, slice]:
@@ -279,7 +279,7 @@ def arrays(network: Network, residual: int, *, stage=(), options=(), counters=()
     return dict(
         stages=stages, casts=casts, logit=np.array([cast(network.stages[-1].result.frac, LOGIT)],
                                                    CAST),
-        constants=filled((*CONSTANTS, *(constants or {})), residual=residual,
+        constants=filled((*CONSTANTS, *(constants or {}), DIGEST), residual=residual,
                          exp_frac=loss.EXP_FRAC, d_max=loss.D_MAX,
                          loss_max=(1 << loss.LOSS_WIDTH) - 1, average_frac=loss.AVERAGE_FRAC,
                          average_shift=loss.AVERAGE_SHIFT, decays_max=DECAYS_MAX,
