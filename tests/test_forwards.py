@@ -1,0 +1,64 @@
+"""The ablation: its rows can be run, forwards are counted right, tables say what the runs say."""
+from dataclasses import replace
+
+import pytest
+
+from examples import forwards, forwards_page
+from examples.forwards import QZO, ROWS, Row, candidates, cost, reached
+from firmware_models.settings import Settings
+from hwgen.recover import settings_for
+
+from .networks import small_network
+
+NETWORK = small_network((8, 6, 5, 4), (0, 1, 2))
+
+
+def test_every_row_has_settings():
+    names = [row.name for row in ROWS]
+    assert len(set(names)) == len(names)
+    shown = {name for _, _, group in forwards_page.GROUPS for name in group}
+    assert shown == set(names) and set(forwards_page.PLOTTED) <= shown
+    for row in ROWS:
+        assert not row.base or row.base in names
+        for tuned in candidates(row):
+            settings = settings_for(row.rule, (0, 1, 2), **row.options | tuned)
+            assert settings.pairs <= forwards.MAX_PAIRS
+
+
+def test_steps_by_hand():
+    """Steps of a half, a quarter and an eighth of an 8-bit weight's."""
+    found = {row.name: {one.get("lr_shift") for one in candidates(row)} for row in ROWS}
+    assert found["qzo, 8w8a, R = 4"] == {4, 5, 6}       # 8, 4, 2 masters
+    assert found["qzo, 16w8a"] == {0, 1, 2}             # 127, 64, 32
+    assert found["R = 0, stochastic"] == {8, 9, 10}     # 8, 4, 2 sixteenths
+    assert found["R = 0, whole steps"] == {7}
+    assert found["qzo, m = 4"] == {5, 6, 7}
+
+
+def test_cost_by_hand():
+    assert cost(Settings(rule="es", layers=(0,), pairs=3), NETWORK) == 7
+    assert cost(Settings(layers=(0, 1, 2), probes=8), NETWORK) == 17
+    assert cost(Settings(layers=(2,), probes=8), NETWORK) == 1
+
+
+def test_crossing_by_hand():
+    points = [[0, 10.0], [1000, 40.0], [4000, 60.0], [8000, 60.0]]
+    assert reached(points, 30.0) == 1000        # before the first point there is nothing to go by
+    assert reached(points, 50.0) == 2000        # half of the way from 1000 to 4000, by logarithm
+    assert reached(points, 60.0) == 4000
+    assert reached(points, 60.1) is None
+
+
+@pytest.mark.parametrize("row", [
+    replace(QZO, layers=("fc3",)), Row("np", "np", ("fc1", "fc3"), {"probes": 2})],
+    ids=lambda row: row.rule)
+def test_a_run(row):
+    one = forwards.run(row, "digits", "noise:0.3", {"sigma_log2": 3}, 1, (300, 600), "test")
+    assert [point[0] for point in one["curve"]] == [0, 300, 600]
+    assert one["forwards_per_sample"] == 3
+    assert one["curve"][0] != one["curve"][-1]
+    result = {"row": {"name": row.name, "base": ""}, "data": "digits", "settings": {},
+              "runs": [one, one]}
+    levels = {"digits": [0.0, 1.0]}
+    assert forwards_page.forwards_to_recover(result, levels) == "300"
+    assert forwards_page.curve(result)[600].tolist() == 2 * [one["curve"][2][1]]
