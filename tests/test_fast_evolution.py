@@ -100,9 +100,11 @@ def test_random_networks(residual, seed):
     {"sharp": 3, "rank1": True, "sparse": "hash"}, {"momentum": True},
     {"momentum": True, "sparse": "hash", "rank1": True},
     {"lr_decay": 10}, {"lr_decay": 10, "sigma_decay": True},
-    {"rounding": "nearest"}, {"rounding": "stochastic"}, {"rounding": "pseudo"},
-    {"rounding": "replay"}, {"rounding": "replay", "pairs": 3, "momentum": True},
-    {"rounding": "replay", "pairs": 16}, {"rounding": "replay", "vote": 3, "kernel": True},
+    # Rates at which coefficients are no multiples of 16: rounding leaves something.
+    *({"rounding": kind, "lr_shift": 9} for kind in ROUNDINGS[1:]),
+    {"rounding": "replay", "lr_shift": 9, "pairs": 3, "momentum": True},
+    {"rounding": "replay", "lr_shift": 10, "pairs": 16},
+    {"rounding": "replay", "lr_shift": 6, "fitness": "zscore", "vote": 3, "kernel": True},
 ], ids=str)
 def test_settings(change, seed):
     """Three layers, two generators in the first of them; several inputs and outputs a word."""
