@@ -155,7 +155,7 @@ def test_held_at_the_ends(seed):
 def test_many_generators(seed):
     """A word of 160 weights: five generators, of which the last layer has two more."""
     network = small_network((10, 16, 40), (0, 1), {0: 1, 1: 16}, seed=seed)
-    settings = Settings(rule="es", layers=(0, 1), lr_shift=5, rounding="stochastic",
+    settings = Settings(rule="es", layers=(0, 1), lr_shift=9, rounding="stochastic",
                         sparse="hash", momentum=True)
     lockstep(network, [(settings, 30), (replace(settings, rank1=True, sparse="static"), 30)])
 
