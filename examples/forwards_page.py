@@ -77,10 +77,10 @@ A forward is one pass of one sample through the network: the base pass of a samp
 of its probes. Mean and standard deviation of {len(SEEDS)} seeds, percent of the test samples
 (`ecg`: mean of the classes), on disturbed input or unseen people. All layers learn unless a row
 says otherwise. Amplitude and rate of each row and data set were chosen by the same grid on
-validation samples with another seed, at {found["tuned_at"]:,} forwards (last column; np and delta
-have the settings of [results](results.md)). *Option*: points that the option changes at
-{SHOWN[-1]:,} forwards. *To {100 * RECOVERED:.0f} %*: forwards until that part of what float
-backpropagation recovers is recovered ({levels}).
+validation samples with another seed, at {found["tuned_at"]:,} forwards (last column; `fashion` has
+the settings of `mnist`; np and delta have those of [results](results.md)). *Option*: points that
+the option changes at {SHOWN[-1]:,} forwards. *To {100 * RECOVERED:.0f} %*: forwards until that part
+of what float backpropagation recovers is recovered ({levels}).
 
 ![accuracy against forwards](results/forwards.png)""",
                         *(part(found, *group) for group in GROUPS)]) + "\n"

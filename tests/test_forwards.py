@@ -1,4 +1,5 @@
 """The ablation: its rows can be run, forwards are counted right, tables say what the runs say."""
+import json
 from dataclasses import replace
 
 import pytest
@@ -26,13 +27,13 @@ def test_every_row_has_settings():
 
 
 def test_steps_by_hand():
-    """Steps of a half, a quarter and an eighth of an 8-bit weight's."""
+    """Steps from a half to a sixteenth of an 8-bit weight's."""
     found = {row.name: {one.get("lr_shift") for one in candidates(row)} for row in ROWS}
-    assert found["qzo, 8w8a, R = 4"] == {4, 5, 6}       # 8, 4, 2 masters
-    assert found["qzo, 16w8a"] == {0, 1, 2}             # 127, 64, 32
-    assert found["R = 0, stochastic"] == {8, 9, 10}     # 8, 4, 2 sixteenths
+    assert found["qzo, 8w8a, R = 4"] == {4, 5, 6, 7}    # 8, 4, 2, 1 masters
+    assert found["qzo, 16w8a"] == {0, 1, 2, 3}          # 127, 64, 32, 16
+    assert found["R = 0, stochastic"] == {8, 9, 10, 11} # 8, 4, 2, 1 sixteenths
     assert found["R = 0, whole steps"] == {7}
-    assert found["qzo, m = 4"] == {5, 6, 7}
+    assert found["qzo, m = 4"] == {5, 6, 7, 8}
 
 
 def test_cost_by_hand():
@@ -62,3 +63,27 @@ def test_a_run(row):
     levels = {"digits": [0.0, 1.0]}
     assert forwards_page.forwards_to_recover(result, levels) == "300"
     assert forwards_page.curve(result)[600].tolist() == 2 * [one["curve"][2][1]]
+
+
+def test_only_what_is_missing_is_run(monkeypatch):
+    """A second time nothing runs; with another grid what is new, and with other options all."""
+    row, where = replace(QZO, layers=("fc3",)), [("digits", "noise:0.3")]
+    monkeypatch.setattr(forwards, "TUNED_AT", 300)
+    monkeypatch.setattr(forwards, "POINTS", (300,))
+    monkeypatch.setattr(forwards, "SIGMAS", (2,))
+    counts = []
+
+    def counted(calls, jobs, title):
+        counts.append(len(calls))
+        return [forwards.run(*call) for call in calls]
+
+    monkeypatch.setattr(forwards, "execute", counted)
+    found = {}
+    for change, expected in ((row, [4, 3]), (row, [0, 0]),
+                             (replace(row, options={"pairs": 2}), [4, 3])):
+        found = {(one["row"]["name"], one["data"]): json.loads(json.dumps(one))
+                 for one in forwards.ablation([change], where, 1, found)}
+        assert counts[-2:] == expected
+        (one,) = found.values()
+        assert len(one["runs"]) == 3 and len(one["tried"]) == 4
+        assert one["settings"] == max(one["tried"], key=lambda tried: tried[0])[1]
