@@ -85,6 +85,17 @@ async def restart(ctx, dut):
     ctx.set(dut.seed_write, 0)
 
 
+async def offer(ctx, dut, count):
+    """Samples to learn from at the first layer, with more and more time between them."""
+    ctx.set(dut.head_learn, 0b01)
+    for n in range(count):
+        await wait(ctx, n)
+        ctx.set(dut.head_valid, 0b01)
+        await until(ctx, dut.release)
+        ctx.set(dut.head_valid, 0)
+        await ctx.tick()
+
+
 @pytest.mark.parametrize("stall", ["none", "some", "most"])
 @pytest.mark.parametrize("layers, pairs, batch, rank", [
     (0b11, 3, 1, 1), (0b10, 4, 2, 0), (0b01, 1, 3, 1)])
@@ -152,13 +163,7 @@ def test_records(pairs, batch, fitness):
     async def bench(ctx):
         configure(ctx, dut, pairs=pairs, batch=batch, fitness=es.FITNESSES.index(fitness))
         await restart(ctx, dut)
-        ctx.set(dut.head_learn, 0b01)
-        for n in range(count):
-            await wait(ctx, n)
-            ctx.set(dut.head_valid, 0b01)
-            await until(ctx, dut.release)
-            ctx.set(dut.head_valid, 0)
-            await ctx.tick()
+        await offer(ctx, dut, count)
 
     simulate(m, bench, world.run, watch, deadline=count * 100 * (pairs + 2))
     # The bench before says what is replayed: the first layer's first word has every pair once.
@@ -187,13 +192,7 @@ def test_sharp(pairs, batch, sharp, stall):
     async def bench(ctx):
         configure(ctx, dut, pairs=pairs, batch=batch, fitness=0, sharp=sharp)
         await restart(ctx, dut)
-        ctx.set(dut.head_learn, 0b01)
-        for n in range(count):
-            await wait(ctx, n)
-            ctx.set(dut.head_valid, 0b01)
-            await until(ctx, dut.release)
-            ctx.set(dut.head_valid, 0)
-            await ctx.tick()
+        await offer(ctx, dut, count)
 
     simulate(m, bench, world.run, watch, deadline=count * 100 * (pairs + 2))
     assert len(entered) == count * (2 * pairs + 1)

@@ -14,28 +14,14 @@ from hwgen import example
 from hwgen.data import load
 from hwgen.recover import stream
 
+from . import compiled
 from .networks import samples, small_network
 from .random_networks import random_spec
 
 
 def lockstep(network, parts, residual=4, seed=1):
-    """Both learners through `parts` of (settings, samples), with learn bits mixed."""
-    learners = [kind(network, parts[0][0], residual) for kind in (Learner, FastLearner)]
-    plain, fast = learners
-    assert not compare(plain.state, vars(fast.state))
-    for n, (settings, count) in enumerate(parts):
-        if n:
-            for learner in learners:
-                learner.configure(settings)
-            assert not compare(plain.state, vars(fast.state))
-        x, y = samples(network, count, seed=seed + n)
-        learn = np.random.default_rng(seed + n).random(count) < 0.8
-        want = [plain.step(*one).argmax() for one in zip(x, y, learn, strict=True)]
-        assert fast.learn(x, y, learn).tolist() == want
-        assert not compare(plain.state, vars(fast.state))
-    np.testing.assert_array_equal(fast.predict(x), plain.predict(x))
-    assert fast.deployed_network().digest() == plain.deployed_network().digest()
-    return plain.state
+    learners = (kind(network, parts[0][0], residual) for kind in (Learner, FastLearner))
+    return compiled.lockstep(*learners, network, parts, seed)
 
 
 def test_loaded_masters():

@@ -16,32 +16,15 @@ from hwgen import example
 from hwgen.data import load
 from hwgen.recover import stream
 
+from . import compiled
 from .networks import samples, small_network
 from .random_networks import random_spec
 
 
 def lockstep(network, parts, residual=4, seed=1, max_pairs=16):
-    """Both learners through `parts` of (settings, samples), with learn bits mixed."""
-    learners = [kind(network, parts[0][0], residual, max_pairs=max_pairs, momentum=True)
-                for kind in (Learner, FastEvolution)]
-    plain, fast = learners
-    assert not compare(plain.state, vars(fast.state))
-    for n, (settings, count) in enumerate(parts):
-        if n:
-            for learner in learners:
-                learner.configure(settings)
-            assert not compare(plain.state, vars(fast.state))
-        x, y = samples(network, count, seed=seed + n)
-        learn = np.random.default_rng(seed + n).random(count) < 0.8
-        for part in np.array_split(np.arange(count), 3):
-            want = plain.learn(x[part], y[part], learn[part])
-            assert fast.learn(x[part], y[part], learn[part]).tolist() == want.tolist()
-            assert fast.learned.tolist() == plain.learned.tolist()
-            assert not compare(plain.state, vars(fast.state))
-            assert fast.older == plain.older * (settings.rounding == "replay")
-    np.testing.assert_array_equal(fast.predict(x), plain.predict(x))
-    assert fast.deployed_network().digest() == plain.deployed_network().digest()
-    return plain.state
+    learners = (kind(network, parts[0][0], residual, max_pairs=max_pairs, momentum=True)
+                for kind in (Learner, FastEvolution))
+    return compiled.lockstep(*learners, network, parts, seed)
 
 
 def random_settings(rng, network) -> Settings:
