@@ -54,6 +54,7 @@ results: $(VENV)/.installed  ## run what the documents claim, then regenerate th
 	$(BIN)/python -m examples.study -o docs/results/study.json
 	$(BIN)/python -m examples.day -o docs/results/day.json
 	$(BIN)/python -m examples.landscape -o docs/results/landscape.json
+	$(BIN)/python -m examples.forwards -o docs/results/forwards.json
 	set -e; for name in digits mnist fashion speech ecg; do \
 		COLUMNS=100 $(HWGEN) demo --example $$name > docs/results/$$name.demo.txt; \
 		for what in recover.json recover.png report.json; do \

@@ -67,6 +67,35 @@ def part(found, title, text, names) -> str:
          f"to {100 * RECOVERED:.0f} %", "chosen"], rows)
 
 
+def remarks(found) -> str:
+    """What the tables say, in their numbers."""
+    of = {(one["row"]["name"], one["data"]): one for one in found["results"]}
+    last = SHOWN[-1]
+
+    def at(row, name="mnist"):
+        return f"{curve(of[row, name])[last].mean():.1f}"
+
+    gains = [abs(curve(one)[last].mean() - curve(of[one["row"]["base"], "mnist"])[last].mean())
+             for one in found["results"] if one["data"] == "mnist"
+             and one["row"]["name"] in GROUPS[2][2]]
+    return f"""## What they say
+On `mnist`, after {last:,} forwards:
+
+- 8-bit weights learn with four residual bits ({at("qzo, 8w8a, R = 4")}) as 16-bit weights do
+  ({at("qzo, 16w8a")}). Without these bits they do not: nothing comes of steps that round to none
+  ({at("qzo, 8w8a, R = 0")}), and whole steps lead away ({at("R = 0, whole steps")}), more slowly
+  with stochastic rounding ({at("R = 0, stochastic")}). Pseudo-stochastic rounding moves nothing
+  ({at("R = 0, pseudo-stochastic")}): the step of a single pair is a constant, whose bits always
+  decide alike. The residual of the last 15 pairs, replayed, does not do either
+  ({at("R = 0, residual replayed")}): with a pair it is forgotten what was applied of it, and a sum
+  beyond half a step is applied again.
+- The options of qzo change {min(gains):.1f} to {max(gains):.1f} points.
+- Of all rules by noise on weights, the one that moves the fewest of them is the best: the biases
+  alone ({at("bias only")}).
+- np, with node probes on the first layer and the delta rule on the last, is ahead of all of them
+  ({at("np, K = 8")})."""
+
+
 def markdown(found) -> str:
     levels = ", ".join(f"`{name}` {before:.1f} to {ceiling:.1f}"
                        for name, (before, ceiling) in found["levels"].items())
@@ -83,7 +112,7 @@ the option changes at {SHOWN[-1]:,} forwards. *To {100 * RECOVERED:.0f} %*: forw
 of what float backpropagation recovers is recovered ({levels}).
 
 ![accuracy against forwards](results/forwards.png)""",
-                        *(part(found, *group) for group in GROUPS)]) + "\n"
+                        remarks(found), *(part(found, *group) for group in GROUPS)]) + "\n"
 
 
 def plot(found, path: Path) -> None:
