@@ -1,14 +1,14 @@
 """Write what the documents take from the code and from runs: python docs/generate.py
 
-docs/registers.md comes from the register table, docs/results.md from the study; what stands
-between ``<!-- name -->`` and ``<!-- end -->`` in other documents from the files that ``make
-results`` leaves in docs/results.
+docs/registers.md comes from the register table, docs/results.md and docs/options.md from studies;
+what stands between ``<!-- name -->`` and ``<!-- end -->`` in other documents from the files that
+``make results`` leaves in docs/results.
 """
 import json
 from functools import partial
 from pathlib import Path
 
-from examples import day, landscape_page, resources, study_page, train
+from examples import day, forwards_page, landscape_page, resources, study_page, train
 from firmware_models import line_rate_cycles, registers
 from firmware_models.settings import Settings
 from hwgen import checkpoint, example
@@ -127,6 +127,10 @@ def landscape_parts() -> dict:
         ("sharpness", landscape_page.sharpness_table))}
 
 
+def per_forward() -> dict:
+    return json.loads((RESULTS / "forwards.json").read_text())
+
+
 def results() -> dict:
     return json.loads((RESULTS / "study.json").read_text())
 
@@ -153,6 +157,7 @@ def documents() -> dict[Path, str]:
     continuous, landscape = ROOT / "docs" / "continuous.md", ROOT / "docs" / "landscape.md"
     return {
         ROOT / "docs" / "registers.md": register_map(),
+        ROOT / "docs" / "options.md": forwards_page.markdown(per_forward()),
         ROOT / "docs" / "results.md": study_page.markdown(results()) + in_verilog(),
         continuous: filled(continuous.read_text(), day=day_table),
         landscape: filled(landscape.read_text(), **landscape_parts()),
@@ -167,6 +172,7 @@ def main() -> None:
     for path, text in documents().items():
         path.write_text(text)
     study_page.plot(results(), RESULTS)
+    forwards_page.plot(per_forward(), RESULTS / "forwards.png")
 
 
 if __name__ == "__main__":
