@@ -23,7 +23,6 @@ from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from firmware_models.fast import FastLearner
 from firmware_models.fast_evolution import FastEvolution
-from firmware_models.learner import Learner
 from firmware_models.settings import Settings
 from hwgen import example
 from hwgen.recover import FAMILY, settings_for, stream
@@ -145,11 +144,10 @@ def cost(settings: Settings, network) -> int:
 
 
 def learner_of(network, settings: Settings, residual: int):
-    """The compiled model; of a prompt there is the plain one alone."""
     if settings.rule == "np":
         return FastLearner(network, settings, residual)
-    model = FastEvolution if network.prompt is None else Learner
-    return model(network, settings, residual, max_pairs=MAX_PAIRS, momentum=settings.momentum)
+    return FastEvolution(network, settings, residual, max_pairs=MAX_PAIRS,
+                         momentum=settings.momentum)
 
 
 def run(row: Row, name: str, disturbance: str, tuned: dict, seed: int, points, split: str) -> dict:

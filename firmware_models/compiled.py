@@ -49,8 +49,8 @@ COUNTERS = ("samples", "passes", "updates", "saturations", "loss", "loss_average
 CONSTANTS = ("residual", "exp_frac", "d_max", "loss_max", "average_frac", "average_shift",
              "decays_max", "drift_period", "drift_delay")
 ARRAYS = (
-    "stages",           # STAGE [stages]
-    "casts",            # CAST [stages, 5]
+    "stages",           # STAGE [parts]; of a prompt behind them: its place, and no products
+    "casts",            # CAST [parts, 5]
     "logit",            # CAST [1]
     "constants",        # CONSTANTS [1]
     "options",          # OPTIONS [1]
@@ -149,7 +149,7 @@ class Compiled:
         a = self._arrays
         for index in self.network.trainable:
             rows, outputs = parts(a.stages[index])
-            dense, R = self.network.stages[index].dense, self.residual
+            dense, R = self.network.parts[index].dense, self.residual
             a.masters[rows] = Fixed(dense.weight.width + R, 0).check(weights[index]).T.ravel()
             a.bias_masters[outputs] = Fixed(dense.bias.width + R, 0).check(biases[index])
             a.codes[rows] = a.masters[rows] >> R
@@ -180,7 +180,7 @@ class Compiled:
         """Rows of the trainable stages [n_out, n_in] from a flat array like the weights'."""
         found = {}
         for index in self.network.trainable:
-            shape = self.network.stages[index].dense.weight_codes.shape
+            shape = self.network.parts[index].dense.weight_codes.shape
             rows = flat[parts(self._arrays.stages[index])[0]]
             found[index] = rows.reshape(shape[::-1]).T.astype(np.int64)
         return found
@@ -188,14 +188,14 @@ class Compiled:
     def _load_codes(self) -> None:
         """Weights of the plain learner, as masters and as the multipliers see them."""
         a = self._arrays
-        for stage in self.network.stages:
-            rows, outputs = parts(a.stages[stage.index])
-            dense = stage.dense
+        for part in self.network.parts:
+            rows, outputs = parts(a.stages[part.index])
+            dense = part.dense
             a.codes[rows] = dense.weight_codes.T.ravel()
             a.bias[outputs] = requantize(dense.bias_codes, dense.bias.frac, dense.accum)
             if dense.trainable:
-                a.masters[rows] = self._plain.state.weights[stage.index].T.ravel()
-                a.bias_masters[outputs] = self._plain.state.biases[stage.index]
+                a.masters[rows] = self._plain.state.weights[part.index].T.ravel()
+                a.bias_masters[outputs] = self._plain.state.biases[part.index]
 
 
 def check_widths(stage, *others: int) -> None:
@@ -248,10 +248,10 @@ def arrays(network: Network, residual: int, *, stage=(), options=(), counters=()
     narrow_masters : bool
         Whether masters have the codes' type, where it can hold them; else they are int64.
     """
-    stages = np.zeros(len(network.stages), record(*STAGE, *stage))
-    casts = np.zeros((len(network.stages), 5), CAST)
+    stages = np.zeros(len(network.parts), record(*STAGE, *stage))
+    casts = np.zeros((len(network.parts), 5), CAST)
     x_at = w_at = j_at = widest = 0
-    for one in network.stages:
+    for one in network.parts:
         dense = one.dense
         frac = one.source.frac + dense.weight.frac
         for name, value in zip(STAGE, (
@@ -269,9 +269,11 @@ def arrays(network: Network, residual: int, *, stage=(), options=(), counters=()
         x_at += dense.n_in
         w_at += dense.n_in * dense.n_out
         j_at += dense.n_out
-    n_x, outputs = x_at + network.n_classes, max(s.dense.n_out for s in network.stages)
+    n_x = sum(s.dense.n_in for s in network.stages) + network.n_classes
+    outputs = max(s.dense.n_out for s in network.stages)
     # 32 bits make the compiler's vectors twice as long, and multiply in one instruction.
-    narrow = np.int32 if widest <= 31 and stages["exact"].all() else np.int64
+    exact = stages["exact"][:len(network.stages)].all()
+    narrow = np.int32 if widest <= 31 and exact else np.int64
 
     def zeros(count, dtype=np.int64):
         return np.zeros(count, dtype)

@@ -40,7 +40,7 @@ CONSTANTS = {"noise_mask": noise.MASK, "guide_1": momentum.GUIDE_BITS[0],
 # `rows` are int32, and what is a bit or a sign, int8.
 Arrays = namedtuple("Arrays", (
     *compiled.ARRAYS,
-    "selected",         # [stages] whether settings.layers has it
+    "selected",         # [parts] whether settings.layers has it
     "shifts",           # [outputs] how much smaller steps are in the row
     "noise_shifts",     # [3] of a generator's step
     "seed_shifts",      # [3] from seed to seed
@@ -52,6 +52,8 @@ Arrays = namedtuple("Arrays", (
     "momenta",          # [weights]
     "past",             # [kept pairs, 2] seed, coefficient
     "past_z", "past_z_bias",    # [1, ...] of one of them
+    "features",         # [inputs] with the prompt
+    "ones",             # [inputs] what meets the prompt
     "moved",            # perturbed codes
     "moved_bias",       # ... in the accumulators' format
     "steps",            # [2, outputs] of a stage: to the pair's middle, and from there
@@ -81,20 +83,18 @@ class FastEvolution(Compiled):
     Raises
     ------
     ValueError
-        For another rule, layers that are not trainable, a network with a prompt, or formats whose
-        numbers could need more than 62 bits.
+        For another rule, layers that are not trainable, or formats whose numbers could need more
+        than 62 bits.
     """
     RULE = "es"
 
     def __init__(self, network: Network, settings: Settings, residual: int = 4,
                  max_pairs: int = 16, momentum: bool = False):
         self._check_rule(settings)
-        if network.prompt is not None:
-            raise ValueError(f"{network.name}: the compiled model knows no prompt; take Learner")
-        for stage in network.stages:
+        for part in network.parts:
             # Two more for w, its neighbour and its probe; one to subtract.
-            compiled.check_widths(stage, stage.dense.weight.width + max(residual, 2),
-                                  stage.dense.bias.width + max(residual, 2))
+            compiled.check_widths(part, part.dense.weight.width + max(residual, 2),
+                                  part.dense.bias.width + max(residual, 2))
         plain = Learner(network, settings, residual, max_pairs=max_pairs, momentum=momentum)
         super().__init__(plain, _arrays(network, residual, plain.evolution))
 
@@ -108,7 +108,7 @@ class FastEvolution(Compiled):
 
     def _restart(self, settings: Settings) -> None:
         a, option, count = self._arrays, self._arrays.options[0], self._arrays.counters[0]
-        option["entry"] = min(settings.layers, default=0)
+        option["entry"] = self.network.entry(settings.layers) if settings.layers else 0
         for name in ("rank", "zscore", "best"):
             option[name] = settings.fitness == name
         option["hash"] = settings.sparse == "hash"
@@ -121,7 +121,7 @@ class FastEvolution(Compiled):
         a.selected[:] = a.active[:] = a.shifts[:] = 0
         a.selected[list(settings.layers)] = 1
         for index in self.network.trainable:
-            dense = self.network.stages[index].dense
+            dense = self.network.parts[index].dense
             rows, outputs = compiled.parts(a.stages[index])
             a.shifts[outputs] = directions.row_shifts(dense, settings.kernel)
             if settings.sparse == "static":
@@ -147,10 +147,12 @@ class FastEvolution(Compiled):
 def _arrays(network: Network, residual: int, evolution) -> Arrays:
     """Arrays of a network, without weights and without settings."""
     shared = compiled.arrays(network, residual, stage=STAGE, options=OPTIONS, counters=COUNTERS,
-                             constants=CONSTANTS, narrow_masters=True)
+                             narrow_masters=True, constants=CONSTANTS | {
+        "n_stages": len(network.stages), "feature_low": network.input.min,
+        "feature_high": network.input.max})
     generators = 0
-    for stage in network.stages:
-        dense, own = stage.dense, shared["stages"][stage.index]
+    for part in network.parts:
+        dense, own = part.dense, shared["stages"][part.index]
         own["inputs_per_word"], own["finer"] = dense.inputs_per_word, directions.finer(dense)
         for name, of in (("weight", dense.weight), ("bias", dense.bias)):
             own[f"{name}_low"], own[f"{name}_high"] = of.min, of.max
@@ -158,9 +160,9 @@ def _arrays(network: Network, residual: int, evolution) -> Arrays:
             own[f"{name}_low"] = of.min << residual
             own[f"{name}_high"] = (of.max + 1 << residual) - 1
         if dense.trainable:
-            own["generator"] = evolution.first_generator[stage.index]
+            own["generator"] = evolution.first_generator[part.index]
             own["generators"] = noise.generators(dense.lanes)
-            generators += own["generators"]
+            generators = own["generator"] + own["generators"]
     weights, biases = len(shared["codes"]), len(shared["bias"])
     outputs = max(stage.dense.n_out for stage in network.stages)
 
@@ -168,19 +170,20 @@ def _arrays(network: Network, residual: int, evolution) -> Arrays:
         return np.zeros(shape, dtype)
 
     return Arrays(
-        **shared, selected=zeros(len(network.stages)), shifts=zeros(biases),
+        **shared, selected=zeros(len(network.parts)), shifts=zeros(biases),
         noise_shifts=np.array(noise.NOISE_SHIFTS), seed_shifts=np.array(noise.SEED_SHIFTS),
         # Rotated by nothing twice, a seed stays itself.
         rotations=np.array([(0, 0), *noise.START_ROTATIONS[:generators - 1]]),
         random_bits=np.array(rounding.RANDOM_BITS), seeds=None, deltas=None, z=None, z_bias=None,
         active=zeros(weights, dtype=np.int8), momenta=zeros(weights, dtype=np.int8), past=None,
         past_z=zeros(1, weights, dtype=np.int8), past_z_bias=zeros(1, biases, dtype=np.int8),
+        features=zeros(network.n_in), ones=np.ones(network.n_in, int),
         moved=np.zeros_like(shared["codes"]), moved_bias=zeros(biases),
         steps=zeros(2, outputs, dtype=shared["codes"].dtype), coefficients=None,
         rows=zeros(outputs, dtype=np.int32), v=zeros(weights, dtype=np.int32),
         v_bias=zeros(biases, dtype=np.int32),
-        words=zeros(2, max(noise.generators(stage.dense.lanes) * stage.dense.reuse_factor
-                           for stage in network.stages)),
+        words=zeros(2, max(noise.generators(part.dense.lanes) * part.dense.reuse_factor
+                           for part in network.parts)),
         bits=zeros(weights, dtype=np.int8),
         random=zeros(weights, dtype=np.int8), random_bias=zeros(biases, dtype=np.int8))
 
@@ -193,7 +196,12 @@ def _learn(a, x, y, learn, predictions):
     for n in range(len(x)):
         compiled.enter(options, count, constants)
         learn[n] = learn[n] and count.on and options.learns
-        compiled.base_pass(x[n], a.stages, a.casts, a.codes, a.bias, a.totals, a.sums, a.base)
+        features = x[n]
+        if len(a.stages) > constants.n_stages:
+            features = a.features
+            _prompt(x[n], a.codes[len(a.codes) - len(features):], features, constants)
+        compiled.base_pass(features, a.stages[:constants.n_stages], a.casts, a.codes, a.bias,
+                           a.totals, a.sums, a.base)
         predictions[n] = compiled.first_largest(logits)
         loss, _ = compiled.cross_entropy(logits, y[n], a.below, a.logit[0], constants,
                                          a.exp_table, a.log_table)
@@ -201,9 +209,16 @@ def _learn(a, x, y, learn, predictions):
         if learn[n]:
             if count.batch_index == 0:
                 _populate(a, options, count)
-            _evaluate(a, y[n], options, count)
+            _evaluate(a, x[n], y[n], options, count)
             if count.batch_index == options.batch:
                 _update(a, options, count, constants)
+
+
+@njit
+def _prompt(x, p, features, constants):
+    """Features that the first stage sees."""
+    for i in range(len(x)):
+        features[i] = min(max(x[i] + p[i], constants.feature_low), constants.feature_high)
 
 
 @njit
@@ -220,7 +235,7 @@ def _populate(a, options, count):
 
 
 @njit
-def _evaluate(a, label, options, count):
+def _evaluate(a, x, label, options, count):
     """Two passes per pair, '+' before '-', and their loss differences."""
     sigma_log2 = max(options.sigma_log2 - count.decays * options.sigma_decay, 0)
     entry, ahead = a.stages[options.entry], np.int64(0)    # or 0 would be compiled for itself
@@ -229,7 +244,7 @@ def _evaluate(a, label, options, count):
     for pair in range(options.pairs):
         delta = 0
         for sign in (1, -1):
-            delta += sign * _probe(a, pair, sign, ahead, sigma_log2, label, options)
+            delta += sign * _probe(a, x, pair, sign, ahead, sigma_log2, label, options)
         if pair == 0 and options.sharp:
             ahead = np.int64((delta > 0) - (delta < 0))
         a.deltas[pair] += delta
@@ -238,14 +253,18 @@ def _evaluate(a, label, options, count):
 
 
 @njit
-def _probe(a, pair, sign, ahead, sigma_log2, label, options):
+def _probe(a, x, pair, sign, ahead, sigma_log2, label, options):
     """Loss of a pass with noise, around w or `ahead` (-1, 1) along the first pair from it."""
-    for k in range(options.entry, len(a.stages)):
+    n_stages = a.constants[0].n_stages
+    if len(a.stages) > n_stages and a.selected[n_stages]:
+        _move(a, n_stages, a.ones, pair, sign, ahead, sigma_log2, options)
+        _prompt(x, a.moved[len(a.moved) - len(x):], a.probe, a.constants[0])
+    for k in range(options.entry, n_stages):
         stage = a.stages[k]
         at = stage.x_at + stage.n_in
-        out = a.probe[at:at + stage.n_out]
+        inputs, out = a.probe[stage.x_at:at], a.probe[at:at + stage.n_out]
         if a.selected[k]:
-            _move(a, k, pair, sign, ahead, sigma_log2, options)
+            _move(a, k, inputs, pair, sign, ahead, sigma_log2, options)
             compiled.accumulate(stage, a.casts[k], a.moved, a.moved_bias, a.totals, a.probe, out)
         else:
             compiled.accumulate(stage, a.casts[k], a.codes, a.bias, a.totals, a.probe, out)
@@ -256,8 +275,8 @@ def _probe(a, pair, sign, ahead, sigma_log2, label, options):
 
 
 @njit
-def _move(a, k, pair, sign, ahead, sigma_log2, options):
-    """Weights and biases of stage k as a pass of a pair sees them."""
+def _move(a, k, x, pair, sign, ahead, sigma_log2, options):
+    """Weights and biases of part k as a pass of a pair sees them that gives it inputs `x`."""
     stage, residual = a.stages[k], a.constants[0].residual
     rows, outputs = _parts(stage)
     n_out, shifts, biases = stage.n_out, a.shifts[outputs], a.moved_bias[outputs]
@@ -268,7 +287,7 @@ def _move(a, k, pair, sign, ahead, sigma_log2, options):
         b = (masters[j] >> residual) + z_0[j] * a.steps[0, j] + z[j] * a.steps[1, j]
         biases[j] = min(max(b, stage.bias_low), stage.bias_high)
     compiled.assign(biases, a.casts[k, BIAS])
-    x, shape = a.probe[stage.x_at:stage.x_at + stage.n_in], (stage.n_in, n_out)
+    shape = (stage.n_in, n_out)
     codes, moved = a.codes[rows].reshape(shape), a.moved[rows].reshape(shape)
     if ahead:
         _move_twice(codes, a.z[0, rows].reshape(shape), a.steps[0, :n_out],

@@ -60,6 +60,7 @@ def random_network(rng) -> Network:
                 layers.append(Relu(name=layer.name, n=layers[-1].n_out, result=layer.result))
             source = layer.result
         network = Network(name="random", input=spec.input, layers=tuple(layers))
+        network = network.with_prompt() if rng.integers(3) == 0 else network
         if network.trainable:
             return network
 
@@ -160,6 +161,25 @@ def test_loaded_masters():
     assert not compare(plain.state, vars(fast.state))
 
 
+@pytest.mark.parametrize("change", [
+    {}, {"layers": (0, 3)}, {"layers": (1, 3), "kernel": True}, {"layers": (0, 1)},
+    {"layers": (2,)}, {"layers": ()}, {"sharp": 3, "sparse": "hash"},
+    {"sparse": "static", "momentum": True}, {"sparse": "biases"},
+    {"rank1": True, "rounding": "stochastic", "lr_shift": 9},
+], ids=str)
+@pytest.mark.parametrize("source", [Fixed(8, 8, False), Fixed(8, 4)], ids=str)
+def test_prompt(change, source, seed):
+    """It learns alone, with layers, and not at all; features without a sign, and with one."""
+    network = small_network((12, 16, 8, 4), (0, 1, 2), {0: 4, 1: 4, 2: 2}, seed=seed,
+                            source=source)
+    prompt = np.random.default_rng(seed).integers(-256, 256, 12)
+    settings = Settings(**{"rule": "es", "layers": (3,), "lr_shift": 4, "pairs": 2} | change)
+    state = lockstep(replace(network, prompt=prompt),
+                     [(settings, 60), (replace(settings, seed=99, sigma_log2=6), 40)])
+    learned = (state.weights[3] >> 4 != prompt).any()
+    assert learned == (3 in settings.layers and settings.sparse != "biases")
+
+
 def test_digits(tmp_path):
     network, _ = example.prepare("digits", tmp_path, ["fc1", "fc3"])
     x, y = stream(load("digits"), "rotate:30", 100, 1)
@@ -182,8 +202,6 @@ def test_refusals():
         FastEvolution(network, replace(es, momentum=True))
     with pytest.raises(ValueError, match="fc1: its formats need up to 67 bits"):
         FastEvolution(small_network((8, 6, 4), (1,), source=Fixed(48, 8)), es)
-    with pytest.raises(ValueError, match="knows no prompt"):
-        FastEvolution(network.with_prompt(), es)
     fast = FastEvolution(network, es)
     with pytest.raises(ValueError, match="has rule 'es' alone, not 'np'"):
         fast.configure(Settings(layers=(1,)))
