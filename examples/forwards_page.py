@@ -90,8 +90,9 @@ On `mnist`, after {last:,} forwards:
   ({at("R = 0, residual replayed")}): with a pair it is forgotten what was applied of it, and a sum
   beyond half a step is applied again.
 - The options of qzo change {min(gains):.1f} to {max(gains):.1f} points.
-- Of all rules by noise on weights, the one that moves the fewest of them is the best: the biases
-  alone ({at("bias only")}).
+- Of all rules by noise on weights, those that move few numbers are ahead: the biases alone
+  ({at("bias only")}), then the input prompt ({at("input prompt")}). Both take the largest amplitude
+  of the grid.
 - np, with node probes on the first layer and the delta rule on the last, is ahead of all of them
   ({at("np, K = 8")})."""
 
