@@ -5,6 +5,7 @@
     manifest = hwgen.build(network, "build/mine")
     device = hwgen.Device(manifest)              # Verilated; predict, partial_fit, score
 """
+from firmware_models.dense import quantize
 from firmware_models.learner import Learner
 from firmware_models.network import Network
 from firmware_models.settings import Settings
@@ -15,4 +16,4 @@ from .errors import HwgenError
 from .frontend import Emulation, from_keras, from_layers, lower
 
 __all__ = ["Device", "Emulation", "HwgenError", "Learner", "Network", "Settings", "build",
-           "from_keras", "from_layers", "lower"]
+           "from_keras", "from_layers", "lower", "quantize"]

@@ -1,4 +1,5 @@
 """hls4ml's own C++ emulation, as a function from codes to codes."""
+import contextlib
 import shutil
 
 import numpy as np
@@ -8,6 +9,22 @@ from firmware_models.formats import Fixed
 from ..errors import HwgenError
 from .lower import fixed
 from .quiet import LOG, quiet
+
+
+@contextlib.contextmanager
+def text_weights(model_graph):
+    """What is written within reads its weights from text files.
+
+    As static initialisers they take g++ ten minutes for 25,000 of them. Read from text files they
+    take seconds, and the decimals are the same.
+    """
+    writer = model_graph.config.get_writer_config()
+    as_asked = writer.get("WriteWeightsTxt", True)
+    writer["WriteWeightsTxt"] = True
+    try:
+        yield
+    finally:
+        writer["WriteWeightsTxt"] = as_asked
 
 
 class Emulation:
@@ -36,19 +53,12 @@ class Emulation:
         # Compiled once for both: the probes cost nothing while no trace is asked for.
         self._traced = any(node.get_attr("trace") for node in model_graph.get_layers())
         model_graph.config.trace_output = self._traced
-        writer = model_graph.config.get_writer_config()
-        as_asked = writer.get("WriteWeightsTxt", True)
-        # Weights as static initialisers take g++ ten minutes for 25,000 of them. Read from text
-        # files they take seconds, and the decimals are the same.
-        writer["WriteWeightsTxt"] = True
-        with quiet(self._folder):
+        with quiet(self._folder), text_weights(model_graph):
             try:
                 model_graph.compile()
             except Exception as error:      # hls4ml raises no narrower one
                 raise HwgenError("g++ could not compile hls4ml's C++; see "
                                  f"{self._folder}/{LOG}") from error
-            finally:
-                writer["WriteWeightsTxt"] = as_asked
 
     def _format(self, node) -> Fixed:
         result = fixed(node.get_output_variable().type.precision, node.name, "result")

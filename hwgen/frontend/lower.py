@@ -11,17 +11,17 @@ from ..errors import HwgenError
 from .contract import check_trainable
 
 
-def lower(model_graph, trainable=()) -> Network:
+def lower(model_graph, trainable=None) -> Network:
     """Describe an hls4ml model without hls4ml.
 
     Parameters
     ----------
     model_graph : hls4ml.model.ModelGraph
-        Backend Vitis, io_parallel, types final (flow ``vitis:ip`` applied): an input, Dense layers
-        of strategy Resource, ReLU between them, raw logits at the end.
-    trainable : iterable of str
-        Names of the Dense layers that will learn; they must fulfil the contract of
-        :func:`check_trainable`.
+        Backend Hwgen or Vitis, io_parallel, types final (flow ``vitis:ip`` applied): an input,
+        Dense layers of strategy Resource, ReLU between them, raw logits at the end.
+    trainable : iterable of str, optional
+        Names of the Dense layers that will learn, by default those with ``Trainable: True`` (back
+        end Hwgen); they must fulfil the contract of :func:`check_trainable`.
 
     Returns
     -------
@@ -34,7 +34,8 @@ def lower(model_graph, trainable=()) -> Network:
         and how to say it in hls4ml's configuration.
     """
     _check_model(model_graph)
-    trainable = tuple(trainable)
+    trainable = tuple(trainable) if trainable is not None else tuple(
+        node.name for node in model_graph.get_layers() if node.get_attr("trainable"))
     first, *nodes = model_graph.get_layers()
     source = fixed(first.get_output_variable().type.precision, first.name, "result")
     network_input, layers = source, []

@@ -1,0 +1,166 @@
+"""hls4ml's back end "Hwgen": its ordinary project, and beside it a core in Verilog that learns.
+
+hls4ml finds :func:`register` by the entry point ``hls4ml.backends`` of this package.
+"""
+import shutil
+from pathlib import Path
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from hls4ml.backends.vitis.vitis_backend import VitisBackend
+from hls4ml.backends.vivado.vivado_backend import VivadoBackend
+from hls4ml.model.attributes import ConfigurableAttribute
+from hls4ml.model.flow import register_flow
+from hls4ml.model.layers import Dense
+from hls4ml.report import parse_vivado_report
+from hls4ml.writer.vitis_writer import VitisWriter
+
+from ..errors import HwgenError
+from .emulation import text_weights
+from .lower import lower
+
+NAME = "Hwgen"
+CORE = "core"               # folder of the Verilog in hls4ml's output folder
+ENGINES = ("cpp", "golden", "rtl")
+# Model: Learning in hls4ml's configuration, as arguments of hwgen.build.
+LEARNING = {"Rules": "rules", "Residual": "residual", "Options": "options",
+            "MaxPairs": "max_pairs", "Multipliers": "multipliers",
+            "JournalRecords": "journal_records"}
+
+
+def register(*, register_backend, register_writer) -> None:
+    """What hls4ml calls when it is imported. The back end looks its writer up by name."""
+    register_writer(NAME, VitisWriter)
+    register_backend(NAME, HwgenBackend)
+
+
+class HwgenBackend(VitisBackend):
+    """The flow of back end Vitis, then our description of the result.
+
+    In the configuration, layers with ``Trainable: True`` learn on the chip;
+    ``Model: Learning: {...}`` holds settings of the core, the keys of `LEARNING`. Strategy Latency,
+    hls4ml's default, becomes Resource: the engines are Resource layers, with equal results.
+
+    Raises
+    ------
+    HwgenError
+        At conversion, for a model that :func:`hwgen.lower` refuses.
+    """
+
+    def __init__(self):
+        # Past VitisBackend and VivadoBackend, which register names of their own.
+        super(VivadoBackend, self).__init__(name=NAME)
+        self._register_layer_attributes()
+        self.attribute_map[Dense] = [*self.attribute_map.get(Dense, []), ConfigurableAttribute(
+            "trainable", value_type=bool, default=False,
+            description="The layer learns on the chip")]
+        self._register_flows()
+        self._manifests = WeakKeyDictionary()       # of models whose core is built
+
+    def _register_flows(self):
+        alias = register_flow("alias", ["hwgen:alias_backend"], backend=self.name)
+        last = register_flow("lower", ["hwgen:lower_network"], requires=["vitis:ip"],
+                             backend=self.name)
+        self._default_flow = register_flow("ip", None, requires=[alias, "vitis:ip", last],
+                                           backend=self.name)
+        self._writer_flow = register_flow("write", ["make_stamp", "hwgen:write_hls"],
+                                          requires=[self._default_flow], backend=self.name)
+
+    def create_initial_config(self, write_weights_txt=False, **options):
+        """As of back end Vitis; but the project for Vitis holds its weights, as a core has to."""
+        return super().create_initial_config(write_weights_txt=write_weights_txt, **options)
+
+    def write(self, model):
+        """hls4ml's C++ project, to be compiled by g++."""
+        with text_weights(model):
+            super().write(model)
+
+    def predict(self, model, x, engine: str = "cpp"):
+        """Outputs of a model with the weights that it was converted with.
+
+        Parameters
+        ----------
+        model : ModelGraph
+        x : float array [n, ...]
+            Contiguous; one row per sample.
+        engine : {"cpp", "golden", "rtl"}
+            hls4ml's compiled C++ (needs ``compile()``), our integer model, or the Verilated core.
+            All three give the same.
+
+        Returns
+        -------
+        float array [n, n_out], or [n_out] of a single sample as hls4ml has it
+        """
+        if engine not in ENGINES:
+            raise HwgenError(f"unknown engine {engine!r}; there are {', '.join(ENGINES)}")
+        if engine == "cpp":
+            return model._predict(x)
+        from firmware_models.dense import forward, quantize
+        network = lower(model)
+        x = np.asarray(x)
+        codes = quantize(x.reshape(-1, network.n_in), network.input)
+        if engine == "golden":
+            logits = forward(network, codes)
+        else:
+            from sim.device import Device
+            with Device(self.manifest(model)) as device:
+                logits = device.logits(codes)
+        values = (logits * 2.0 ** -network.stages[-1].result.frac).astype(x.dtype)
+        return values[0] if len(values) == 1 else values
+
+    def manifest(self, model) -> Path:
+        """``manifest.json`` of the model's core, which is built first unless it is there."""
+        if model not in self._manifests:
+            self._manifests[model] = _build(model, Path(model.config.get_output_dir()) / CORE)
+        return self._manifests[model]
+
+    def build(self, model, vitis: bool | None = None, **options) -> dict:
+        """Verilog of the core, and a report.
+
+        Parameters
+        ----------
+        model : ModelGraph
+        vitis : bool, optional
+            Also run Vitis HLS on hls4ml's project, with `options` of back end Vitis. By default
+            where ``vitis-run`` is on the path.
+
+        Returns
+        -------
+        dict
+            As of hls4ml's :func:`parse_vivado_report`: what Vitis says where it has run, else what
+            Yosys and the cycle model say of the core. ``HwgenReport`` is :mod:`hwgen.report`'s.
+        """
+        from .. import report
+        from . import hls_report
+        folder = Path(model.config.get_output_dir())
+        manifest = self.manifest(model)
+        with_vitis = shutil.which("vitis-run") is not None if vitis is None else vitis
+        if options and not with_vitis:
+            raise HwgenError(f"{', '.join(options)}: for Vitis HLS, and vitis-run is not on the "
+                             "path; leave it out, or install Vitis")
+        learning = any(node.get_attr("trainable") for node in model.get_layers())
+        if learning:
+            summary = report.report(manifest, _build(model, folder / CORE / "inference", False))
+            report.write(summary, folder / CORE)
+        else:
+            summary = {"inference": report.synthesize(manifest)}
+        if with_vitis:
+            VitisBackend.write(self, model)         # with the weights in the C++
+            found = super().build(model, **options)
+        else:
+            self.write(model)
+            hls_report.write(summary, lower(model), folder, model.config)
+            found = parse_vivado_report(str(folder))
+        return found | {"HwgenReport": summary}
+
+
+def _build(model, folder: Path, learning: bool = True) -> Path:
+    from ..build import build
+    network = lower(model)
+    settings = model.config.get_config_value("HLSConfig").get("Model", {}).get("Learning") or {}
+    if unknown := set(settings) - set(LEARNING):
+        raise HwgenError(f"Model: Learning: {min(unknown)} is unknown; there are "
+                         f"{', '.join(LEARNING)}")
+    return build(network, folder, learning=learning and bool(network.trainable),
+                 **{LEARNING[name]: tuple(value) if isinstance(value, list) else value
+                       for name, value in settings.items()})
