@@ -23,7 +23,7 @@ class UpdateSweep(wiring.Component):
     One V per lane: it holds the sum for one memory word while the pairs' seeds are replayed, so
     nothing the size of the layer is ever stored. The noise generator also serves the passes.
 
-    Latency: see :meth:`WeightMemory.sweep_cycles`. Throughput: a word per `pairs` cycles.
+    Latency: see :func:`firmware_models.cycles.sweep_cycles`. Throughput: a word per `pairs` cycles.
 
     Bit-exact with :mod:`firmware_models.noise` and :class:`firmware_models.learner.Learner`.
 

@@ -38,7 +38,8 @@ class WeightMemory(wiring.Component):
 
     writes it back and uses it.
 
-    Latency: read 2 cycles. Sweep :meth:`sweep_cycles` from ``sweep`` to ``sweep_done``.
+    Latency: read 2 cycles. Sweep :func:`firmware_models.cycles.sweep_cycles`, from the cycle after
+    ``sweep`` to ``sweep_done``, both counted.
     Throughput: a word per cycle, changed or not; sweep one word per `pairs` cycles.
 
     Bit-exact with :mod:`firmware_models.weight_memory`, :mod:`firmware_models.fused_update` and
@@ -150,13 +151,6 @@ class WeightMemory(wiring.Component):
                 "bias_update": In(1), "bias_last": In(1),
             }
         super().__init__(members)
-
-    def sweep_cycles(self, pairs: int) -> int:
-        """Cycles from the one after ``sweep`` to ``sweep_done``, both counted.
-
-        `pairs` are all that are replayed, those of earlier updates included.
-        """
-        return (self.stage.dense.reuse_factor + 1) * pairs + self.stage.drain_words + 2
 
     def elaborate(self, platform):
         m = Module()

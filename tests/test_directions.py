@@ -9,6 +9,7 @@ from amaranth import Module, Signal, signed
 from firmware_models import directions as model
 from firmware_models import noise
 from firmware_models import weight_memory as masters
+from firmware_models.cycles import sweep_cycles
 from firmware_models.evolution import first_generators
 from firmware_models.formats import Fixed
 from firmware_models.learner import Learner
@@ -351,7 +352,7 @@ def test_memory(case, form):
                                   negative=negative, sigma=sigma)
             seeds, c = rng.integers(1, 2 ** 32, pairs), rng.choice([-127, 0, 5, 127], pairs)
             cycles, clipped = await sweep(ctx, dut, seeds, c)
-            assert cycles == dut.sweep_cycles(pairs)
+            assert cycles == sweep_cycles(stage, pairs)
             z, z_bias, shifts = directions_of(seeds, first, dense, form)
             rows = np.sign(c)[:, None] * (np.abs(c)[:, None] >> shifts)
             weights, at = masters.commit(weights, (rows[..., None] * z).sum(0), dense.weight, 4)
@@ -361,5 +362,5 @@ def test_memory(case, form):
                                + at_bias.reshape(-1, stage.drain_words).any(0).sum())
 
     count = dense.weight_codes.size + dense.n_out
-    simulate(dut, bench, deadline=3 * (dut.sweep_cycles(MAX_PAIRS) + count + 2 * (
+    simulate(dut, bench, deadline=3 * (sweep_cycles(stage, MAX_PAIRS) + count + 2 * (
         dense.reuse_factor + stage.drain_words + 6)))

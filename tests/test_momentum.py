@@ -7,6 +7,7 @@ from amaranth.sim import Simulator
 
 from firmware_models import directions, momentum, noise
 from firmware_models import weight_memory as masters
+from firmware_models.cycles import sweep_cycles
 from firmware_models.learner import Learner
 from firmware_models.momentum import (
     COUNTER_WIDTH,
@@ -215,7 +216,7 @@ def test_memory(case, form):
                 [b[s::stage.drain_words].tolist() for s in range(stage.drain_words)])
 
             cycles, _ = await sweep(ctx, dut, seeds, c)
-            assert cycles == dut.sweep_cycles(pairs)
+            assert cycles == sweep_cycles(stage, pairs)
             z, z_bias = probe(seeds)
             rows = directions.row_coefficients(c, shifts)
             v = (rows[..., None] * z).sum(0)
@@ -227,7 +228,7 @@ def test_memory(case, form):
             np.testing.assert_array_equal(await read_counters(ctx), counters)
 
     count = 2 * dense.weight_codes.size + dense.n_out
-    simulate(dut, bench, deadline=11 * (dut.sweep_cycles(3) + count + 2 * (
+    simulate(dut, bench, deadline=11 * (sweep_cycles(stage, 3) + count + 2 * (
         dense.reuse_factor + stage.drain_words + 6)))
     assert leaned or dense.weight_codes.size < 20 or "sparse" in form
 
