@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .network import Network, Stage
-from .rounding import slots
+from .rounding import most_older
 from .rules.es import SHAPED
 from .sample_packets import beat_layout
 from .settings import Settings
@@ -92,7 +92,7 @@ class CycleModel:
     """
 
     def __init__(self, network: Network, learning: bool = True, max_pairs: int = 16):
-        self.network, self.learning, self.kept = network, learning, slots(max_pairs)
+        self.network, self.learning, self.max_pairs = network, learning, max_pairs
         count = len(network.stages)
         self.rings = [_Ring() for _ in range(count)]
         self.loss_ring, self.readout_ring = _Ring(), _Ring()
@@ -158,7 +158,7 @@ class CycleModel:
                     sweep_cycles(self.network.parts[i], settings.pairs
                                  + older * (settings.rounding == "replay")) + 1
                     for i in settings.layers)
-                older = min(older + settings.pairs, self.kept - settings.pairs)
+                older = min(older + settings.pairs, most_older(self.max_pairs, settings.pairs))
             self.rings[entry].release(release)
             idle = release + 1
         return Schedule(np.array(arrival), np.array(self.outputs), idle, passes)

@@ -42,7 +42,7 @@ class Evolution:
 
     def __init__(self, network: Network, residual: int, max_pairs: int, journal_records: int = 0):
         self.network, self.residual, self.journal_records = network, residual, journal_records
-        self.kept = rounding.slots(max_pairs)
+        self.max_pairs = max_pairs
         self.first_generator = first_generators(network)
         self.restart()
 
@@ -123,7 +123,7 @@ class Evolution:
         state = self._recorded(self.replayed(state, settings, state.seeds, c), settings, c)
         # The next population and those before it share the slots.
         past = np.concatenate([self.past, np.stack([state.seeds, c], 1)])
-        self.past = past[max(len(past) - (self.kept - settings.pairs), 0):]
+        self.past = past[max(len(past) - rounding.most_older(self.max_pairs, settings.pairs), 0):]
         decays, count = decay(state.decays, state.decay_count, settings.lr_decay)
         return replace(state, updates=state.updates + 1, batch_index=0, decays=decays,
                        decay_count=count)

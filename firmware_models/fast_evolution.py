@@ -129,7 +129,8 @@ class FastEvolution(Compiled):
                 mask = directions.mask(directions.static_states(
                     first, dense.reuse_factor, dense.lanes))[:, :dense.lanes]
                 a.active[rows] = dense.matrix(mask).T.ravel()
-        kept = max(self._plain.evolution.kept - settings.pairs, 0) * option["replay"]
+        kept = option["replay"] * rounding.most_older(
+            self._plain.evolution.max_pairs, settings.pairs)
         self._arrays = a._replace(
             z=np.zeros((settings.pairs, len(a.codes)), np.int8),
             z_bias=np.zeros((settings.pairs, len(a.bias)), np.int8),

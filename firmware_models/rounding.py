@@ -32,6 +32,11 @@ def slots(max_pairs: int) -> int:
     return 1 << (max_pairs - 1).bit_length()
 
 
+def most_older(max_pairs: int, pairs: int) -> int:
+    """Pairs of earlier updates that stay beside a population of `pairs`; replay finds these."""
+    return max(slots(max_pairs) - pairs, 0)
+
+
 def random(states) -> np.ndarray:
     """Four noise bits, 0 to 15, of every lane of words of whole generators, given as signs."""
     return sum(beside(states, shift) << n for n, shift in enumerate(RANDOM_BITS))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from firmware_models.rounding import slots
+from firmware_models.rounding import most_older, slots
 from rtl.pair_ring import PairRing
 
 from .pysim import simulate
@@ -43,7 +43,7 @@ def test_unit_equals_model(max_pairs):
         for _ in range(200):
             pairs = int(rng.integers(1, max_pairs + 1))
             base, older = await pulse(ctx, dut, "open", pairs=pairs)
-            past = past[max(len(past) - (slots(max_pairs) - pairs), 0):]
+            past = past[max(len(past) - most_older(max_pairs, pairs), 0):]
             assert older == len(past)
             population = list(range(number, number + pairs))
             number += pairs

@@ -10,7 +10,15 @@ from firmware_models.cycles import CycleModel, sweep_cycles
 from firmware_models.learner import Learner
 from firmware_models.options import checked, needed
 from firmware_models.registers import table
-from firmware_models.rounding import RANDOM_BITS, ROUNDINGS, random, residual, rounded, slots
+from firmware_models.rounding import (
+    RANDOM_BITS,
+    ROUNDINGS,
+    most_older,
+    random,
+    residual,
+    rounded,
+    slots,
+)
 from firmware_models.rules import es
 from firmware_models.settings import Settings
 from rtl.rounding import Rounding
@@ -91,6 +99,7 @@ def test_replay_is_error_feedback():
 
 def test_slots_by_hand():
     assert [slots(n) for n in (1, 2, 3, 4, 5, 8, 64)] == [1, 2, 4, 4, 8, 8, 64]
+    assert [most_older(6, n) for n in (1, 6)] == [7, 2] and most_older(8, 8) == 0
 
 
 def test_options_and_register():

@@ -8,7 +8,7 @@ import pytest
 from firmware_models.cycles import CycleModel
 from firmware_models.formats import Fixed
 from firmware_models.learner import Learner, compare
-from firmware_models.rounding import ROUNDINGS, slots
+from firmware_models.rounding import ROUNDINGS, most_older
 from firmware_models.settings import Settings
 from hwgen.build import build
 from sim.device import Device
@@ -59,7 +59,7 @@ def test_replay(core):
     settings = Settings(rule="es", layers=(1, 2), pairs=1, batch=2, lr_shift=6, seed=72,
                         rounding="replay")
     learner = lockstep(core("replay"), (settings, 150))
-    assert len(learner.evolution.past) == slots(6) - 1
+    assert len(learner.evolution.past) == most_older(6, 1)
     start = Learner(learner.network, settings, learner.residual).state
     assert (learner.state.weights[2] != start.weights[2]).any()
 
@@ -111,4 +111,4 @@ def test_cycles(core):
             np.testing.assert_array_equal(device.out_cycles - start, expected.out_cycles)
             learner.learn(x, y)
             assert compare(learner.state, device.state()) == ""
-        assert older == slots(6) - settings.pairs
+        assert older == most_older(6, settings.pairs)
