@@ -25,6 +25,8 @@ from .weight_memory import commit, perturbed
 # Generators left out before those of a prompt: of the next ones, some have a bit that is the
 # same function of the seed as one of a 784x32 layer.
 PROMPT_SKIPS = 3
+# Of a journal's records: a pair, whether it is its update's last, and all else that counts there.
+COLUMNS = ("seed", "coefficient", "last", "layers", "sparse", "rank1", "kernel", "rounding", "vote")
 
 
 class Evolution:
@@ -165,7 +167,7 @@ class Evolution:
         """The update of the population with coefficients `c` in the journal, if there is one."""
         if not self.journal_records:
             return state
-        records = np.zeros((len(c), 9), np.int64)
+        records = np.zeros((len(c), len(COLUMNS)), np.int64)
         records[:, 0], records[:, 1], records[-1, 2] = state.seeds, c, 1
         records[:, 3] = sum(1 << index for index in settings.layers)
         records[:, 4:] = (directions.SPARSE.index(settings.sparse), settings.rank1,

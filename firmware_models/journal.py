@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .directions import SPARSE
+from .evolution import COLUMNS
 from .learner import Learner
 from .network import Network
 from .noise import MASK
@@ -30,7 +31,6 @@ SIZES = (16, 4096)                      # records of a ring, least and most
 LAST_BIT, LAYERS_LSB = COEFFICIENT_WIDTH, 16
 # Settings in lane 1: lsb, width.
 FIELDS = {"sparse": (9, 2), "rank1": (11, 1), "kernel": (12, 1), "rounding": (13, 3)}
-COLUMNS = ("seed", "coefficient", "last", "layers", *FIELDS, "vote")
 LANES = 3
 
 
@@ -48,7 +48,7 @@ def slots(written: int, size: int) -> np.ndarray:
 
 
 def unpack(words) -> np.ndarray:
-    """Records int64 [n, 9] of words [n, 3]."""
+    """Records int64 [n, columns] of words [n, 3]."""
     seed, rest, vote = (np.asarray(words, np.int64).reshape(-1, LANES) & MASK).T
     half = 1 << COEFFICIENT_WIDTH - 1
     coefficient = (rest % (2 * half) ^ half) - half
@@ -73,7 +73,7 @@ class Journal:
         Updates that it has made since, by any rule.
     lost : bool
         Its count started over after an update, or the host wrote or restored weights.
-    records : int64 [n, 9]
+    records : int64 [n, columns]
         The last of them, the oldest first, as in :class:`firmware_models.learner.State`.
     """
     network: str
@@ -185,7 +185,7 @@ def replay(network: Network, residual: int, records: np.ndarray) -> tuple[dict, 
     network : Network
         With the trainable layers and the weights that the core was generated with.
     residual : int
-    records : int64 [n, 9]
+    records : int64 [n, columns]
         All since the start, as in :class:`firmware_models.learner.State`. Records behind the last
         closed update have changed no weight.
 

@@ -5,7 +5,7 @@ import numpy as np
 
 from . import drift, fused_update, window_load
 from .dense import accumulate, activate, forward
-from .evolution import Evolution
+from .evolution import COLUMNS, Evolution
 from .line_rate import LineRate
 from .loss import cross_entropy, running_average
 from .network import Network
@@ -39,9 +39,9 @@ class State:
         Loss of the last unperturbed pass (1/256 bit) and its running average (2**-16 bit).
     written : int
         "es" with a journal: records written to it, one per pair of each update; 32 bits.
-    records : int64 [records, 9]
-        The last of them: :data:`firmware_models.journal.COLUMNS`, layers as in the register (bit l:
-        stage l), sparse and rounding by position.
+    records : int64 [records, columns]
+        The last of them: :data:`firmware_models.evolution.COLUMNS`, layers as in the register (bit
+        l: stage l), sparse and rounding by position.
     momenta : dict of stage index to int64 arrays [n_out, n_in]
         "es" with momentum: counters of :mod:`firmware_models.momentum`.
     on, decided : int
@@ -63,7 +63,7 @@ class State:
     loss: int = 0
     loss_average: int = 0
     written: int = 0
-    records: np.ndarray = field(default_factory=lambda: np.zeros((0, 9), np.int64))
+    records: np.ndarray = field(default_factory=lambda: np.zeros((0, len(COLUMNS)), np.int64))
     momenta: dict = field(default_factory=dict)
     on: int = 1
     decided: int = 1
