@@ -8,7 +8,7 @@ from firmware_models.network import Stage
 from firmware_models.noise import BITS, generators
 
 from .directions import Directions, settings_members
-from .noise import NoiseGenerator, start_state
+from .noise import NoiseGenerator, bias_bits
 from .shapes import address
 
 __all__ = ["Neighbour"]
@@ -69,10 +69,10 @@ class Neighbour(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        lanes, words = self.stage.dense.lanes, self.stage.drain_words
-        count = generators(lanes)
+        lanes = self.stage.dense.lanes
         m.submodules.noise = noise = NoiseGenerator(
-            BITS * count if self.forms else lanes, first_generator=self.first_generator, slots=1)
+            BITS * generators(lanes) if self.forms else lanes,
+            first_generator=self.first_generator, slots=1)
         m.d.comb += [noise.en.eq(self.en), noise.load.eq(self.first), noise.step.eq(1),
                      noise.seed.eq(self.seed)]
         sign = noise.bits
@@ -92,9 +92,8 @@ class Neighbour(wiring.Component):
             sign = directions.sign
         m.d.comb += self.sign.eq(sign ^ self.down.replicate(lanes))
 
-        starts = Cat(start_state(self.seed, self.first_generator + g) for g in range(count))
-        for c in range(self.stage.drain_lanes):
-            chain = Array(starts[c * words:(c + 1) * words])
-            m.d.sync += self.bias_sign[c].eq(chain[self.bias_addr] ^ self.down)
+        signs = bias_bits(self.stage, self.first_generator, self.seed, self.bias_addr)
+        m.d.sync += [to.eq(sign ^ self.down)
+                     for to, sign in zip(self.bias_sign, signs, strict=True)]
 
         return m

@@ -13,7 +13,7 @@ from firmware_models.noise import (
 
 from .shapes import address
 
-__all__ = ["NoiseGenerator", "next_seed", "start_state"]
+__all__ = ["NoiseGenerator", "bias_bits", "next_seed", "start_state"]
 
 
 def xorshift(m: Module, state, shifts) -> Signal:
@@ -38,6 +38,14 @@ def start_state(seed, generator: int):
         return seed
     a, b = START_ROTATIONS[generator - 1]
     return seed ^ seed.rotate_left(a) ^ seed.rotate_left(b)
+
+
+def bias_bits(stage, first_generator, seed, addr):
+    """Noise of bias word `addr` of a layer, a bit per lane: the biases have the start state."""
+    starts = Cat(start_state(seed, first_generator + g)
+                 for g in range(generators(stage.dense.lanes)))
+    words = stage.drain_words
+    return [Array(starts[c * words:(c + 1) * words])[addr] for c in range(stage.drain_lanes)]
 
 
 class NoiseGenerator(wiring.Component):

@@ -2,10 +2,9 @@
 from amaranth import *
 
 from firmware_models.directions import SHIFT_MAX, finer
-from firmware_models.noise import generators
 
 from .directions import row_shifts, row_sigma
-from .noise import start_state
+from .noise import bias_bits
 from .requantize import saturate
 
 __all__ = ["perturbed", "perturbed_biases"]
@@ -74,16 +73,14 @@ def perturbed_biases(m, memory, neighbour, codes):
     """
     stage, words = memory.stage, memory.stage.drain_words
     shifts = row_shifts(stage, memory.options)
-    starts = Cat(start_state(memory.bias_tag.seed, memory.first_generator + g)
-                 for g in range(generators(stage.dense.lanes)))
+    bits = bias_bits(stage, memory.first_generator, memory.bias_tag.seed, memory.bias_addr)
     size = _amplitudes(m, memory, memory.bias_tag, "bias", shifts)
     if neighbour is not None:
         ahead = _amplitudes(m, memory, memory.bias_tag, "bias_ahead", shifts, away=True)
     noisy = []
-    for c, code in enumerate(codes):
-        chain = Array(starts[c * words:(c + 1) * words])
+    for c, (code, bit) in enumerate(zip(codes, bits, strict=True)):
         sign = Signal(name=f"bias_sign{c}")
-        m.d.sync += sign.eq(chain[memory.bias_addr] ^ memory.bias_tag.negative)
+        m.d.sync += sign.eq(bit ^ memory.bias_tag.negative)
         plus, minus = _bias_size(m, memory, size, shifts[c * words:(c + 1) * words])
         noise = Mux(sign, minus, plus)
         if neighbour is not None:
