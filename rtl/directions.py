@@ -12,11 +12,13 @@ from firmware_models.noise import BITS, NOISE_SHIFTS, generators
 from .momentum import guided
 from .noise import start_state, xorshift
 
-__all__ = ["Directions", "held_settings", "row_coefficient", "row_shifts", "row_sigma",
-           "settings_members"]
+__all__ = ["Directions", "SIGN_FORMS", "held_settings", "row_coefficient", "row_shifts",
+           "row_sigma", "settings_members"]
+
+SIGN_FORMS = frozenset({"sparse", "rank1", "momentum"})     # options that Directions is for
 
 
-def settings_members(options: tuple[str, ...]) -> dict:
+def settings_members(options: tuple[str, ...] | frozenset[str]) -> dict:
     """Settings of the directions that cores with `options` have: members by register field."""
     widths = {"sparse": 2, "rank1": 1, "kernel": 1, "momentum": 1}
     return {name: In(width) for name, width in widths.items() if name in options}
@@ -110,7 +112,7 @@ class Directions(wiring.Component):
         self.stage, self.options = stage, options
         self.first_generator, self.count = first_generator, generators(stage.dense.lanes)
         lanes = stage.dense.lanes
-        members = settings_members(tuple({"sparse", "rank1", "momentum"} & set(options)))
+        members = settings_members(SIGN_FORMS & set(options))
         if "sparse" in options:
             members |= {"en": In(1), "first": In(1), "active": Out(lanes)}
         if "rank1" in options:

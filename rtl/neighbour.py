@@ -7,7 +7,7 @@ from firmware_models.momentum import COUNTER_WIDTH
 from firmware_models.network import Stage
 from firmware_models.noise import BITS, generators
 
-from .directions import Directions, settings_members
+from .directions import SIGN_FORMS, Directions, settings_members
 from .noise import NoiseGenerator, bias_bits
 from .shapes import address
 
@@ -55,7 +55,7 @@ class Neighbour(wiring.Component):
 
     def __init__(self, stage: Stage, *, first_generator: int, options: tuple[str, ...] = ()):
         self.stage, self.first_generator = stage, first_generator
-        self.forms = settings_members(tuple({"sparse", "rank1", "momentum"} & set(options)))
+        self.forms = settings_members(SIGN_FORMS & set(options))
         self.masked = "sparse" in options
         members = {"active": Out(stage.dense.lanes)} if self.masked else {}
         if "momentum" in self.forms:

@@ -9,7 +9,7 @@ from firmware_models.noise import BITS, generators
 from firmware_models.rounding import FRACTION, slots
 from firmware_models.rules.es import COEFFICIENT_WIDTH
 
-from .directions import Directions, row_coefficient, row_shifts, settings_members
+from .directions import SIGN_FORMS, Directions, row_coefficient, row_shifts, settings_members
 from .momentum import Momentum
 from .noise import NoiseGenerator
 from .shapes import address
@@ -65,8 +65,7 @@ class UpdateSweep(wiring.Component):
     def __init__(self, stage: Stage, *, first_generator: int, max_pairs: int,
                  options: tuple[str, ...] = ()):
         self.stage, self.forms = stage, settings_members(options)
-        self.masked, self.by_bits = "sparse" in options, bool(
-            {"sparse", "rank1", "momentum"} & set(options))
+        self.masked, self.by_bits = "sparse" in options, bool(SIGN_FORMS & set(options))
         self.rounds, self.replays = "rounding" in options, "replay" in options
         self.first_generator, self.max_pairs = first_generator, max_pairs
         word, bias = address(stage.dense.reuse_factor), address(stage.drain_words)
@@ -189,7 +188,7 @@ class UpdateSweep(wiring.Component):
         m.d.comb += [
             directions.state.eq(noise.bits),
             *[getattr(directions, name).eq(getattr(self, name)) for name in self.forms
-              if name != "kernel"],
+              if name in SIGN_FORMS],
         ]
         m.d.sync += directions.bias.eq(self.accumulate & is_bias)
         if "rank1" in self.forms:
