@@ -1,9 +1,38 @@
-"""A compiled learner beside the plain one."""
+"""A compiled learner beside the plain one, and networks to compare them on."""
 import numpy as np
 
+from firmware_models.formats import Fixed
 from firmware_models.learner import compare
+from firmware_models.network import Dense, Network, Relu
 
 from .networks import samples
+from .random_networks import random_spec
+
+
+def random_network(rng, trains=lambda layer, source: True, *, prompts: bool = False) -> Network:
+    """Formats that nobody would think of, accumulators that drop bits and wrap among them.
+
+    Two in three of the layers are trainable that may be, by their spec and the format of their
+    inputs; one network in three has a prompt, if there are `prompts`.
+    """
+    while True:
+        spec, layers = random_spec(rng), []
+        source = spec.input
+        for layer in spec.layers:
+            if hasattr(layer, "n_in"):
+                wide = Fixed(source.width + layer.weight.width + 6,
+                             source.frac + layer.weight.frac)
+                layers.append(Dense(
+                    **vars(layer) | {"accum": layer.accum or wide}, n_in=layer.n_in,
+                    n_out=layer.n_out,
+                    trainable=bool(rng.integers(3)) and trains(layer, source)))
+            else:
+                layers.append(Relu(name=layer.name, n=layers[-1].n_out, result=layer.result))
+            source = layer.result
+        network = Network(name="random", input=spec.input, layers=tuple(layers))
+        network = network.with_prompt() if prompts and rng.integers(3) == 0 else network
+        if network.trainable:
+            return network
 
 
 def lockstep(plain, fast, network, parts, seed=1):

@@ -8,7 +8,6 @@ from firmware_models.dense import forward
 from firmware_models.fast import FastLearner
 from firmware_models.formats import Fixed
 from firmware_models.learner import Learner, compare
-from firmware_models.network import Dense, Network, Relu
 from firmware_models.settings import Settings
 from hwgen import example
 from hwgen.data import load
@@ -16,7 +15,6 @@ from hwgen.recover import stream
 
 from . import compiled
 from .networks import samples, small_network
-from .random_networks import random_spec
 
 
 def lockstep(network, parts, residual=4, seed=1):
@@ -56,33 +54,16 @@ def random_settings(rng, network) -> Settings:
         skip=int(rng.choice([0, 0, 300])))
 
 
-def random_network(rng, residual: int) -> Network:
-    """Formats that nobody would think of, accumulators that drop bits and wrap among them."""
-    while True:
-        spec, layers = random_spec(rng), []
-        source = spec.input
-        for layer in spec.layers:
-            if hasattr(layer, "n_in"):
-                wide = Fixed(source.width + layer.weight.width + 6,
-                             source.frac + layer.weight.frac)
-                layers.append(Dense(
-                    **vars(layer) | {"accum": layer.accum or wide}, n_in=layer.n_in,
-                    n_out=layer.n_out,
-                    trainable=bool(rng.integers(3)) and source.width >= residual - 2
-                    and min(layer.weight.width, layer.bias.width) >= max(3, 5 - residual)))
-            else:
-                layers.append(Relu(name=layer.name, n=layers[-1].n_out, result=layer.result))
-            source = layer.result
-        network = Network(name="random", input=spec.input, layers=tuple(layers))
-        if network.trainable:
-            return network
-
-
 @pytest.mark.parametrize("residual", [0, 2, 4, 8])
 def test_random_networks(residual, seed):
     rng = np.random.default_rng([seed, residual])
+
+    def trains(layer, source):
+        return source.width >= residual - 2 \
+            and min(layer.weight.width, layer.bias.width) >= max(3, 5 - residual)
+
     for _ in range(8):
-        network = random_network(rng, residual)
+        network = compiled.random_network(rng, trains)
         lockstep(network, [(random_settings(rng, network), 25) for _ in range(3)], residual)
 
 

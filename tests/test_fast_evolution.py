@@ -8,7 +8,6 @@ from firmware_models.directions import SPARSE
 from firmware_models.fast_evolution import FastEvolution
 from firmware_models.formats import Fixed
 from firmware_models.learner import Learner, compare
-from firmware_models.network import Dense, Network, Relu
 from firmware_models.rounding import ROUNDINGS
 from firmware_models.rules.es import FITNESSES
 from firmware_models.settings import Settings
@@ -18,7 +17,6 @@ from hwgen.recover import stream
 
 from . import compiled
 from .networks import samples, small_network
-from .random_networks import random_spec
 
 
 def lockstep(network, parts, residual=4, seed=1, max_pairs=16):
@@ -44,32 +42,11 @@ def random_settings(rng, network) -> Settings:
         sigma_decay=bool(rng.integers(2)), rounding=str(rng.choice(ROUNDINGS)))
 
 
-def random_network(rng) -> Network:
-    """Formats that nobody would think of, accumulators that drop bits and wrap among them."""
-    while True:
-        spec, layers = random_spec(rng), []
-        source = spec.input
-        for layer in spec.layers:
-            if hasattr(layer, "n_in"):
-                wide = Fixed(source.width + layer.weight.width + 6,
-                             source.frac + layer.weight.frac)
-                layers.append(Dense(
-                    **vars(layer) | {"accum": layer.accum or wide}, n_in=layer.n_in,
-                    n_out=layer.n_out, trainable=bool(rng.integers(3))))
-            else:
-                layers.append(Relu(name=layer.name, n=layers[-1].n_out, result=layer.result))
-            source = layer.result
-        network = Network(name="random", input=spec.input, layers=tuple(layers))
-        network = network.with_prompt() if rng.integers(3) == 0 else network
-        if network.trainable:
-            return network
-
-
 @pytest.mark.parametrize("residual", range(9))
 def test_random_networks(residual, seed):
     rng = np.random.default_rng([seed, residual])
     for _ in range(4):
-        network = random_network(rng)
+        network = compiled.random_network(rng, prompts=True)
         lockstep(network, [(random_settings(rng, network), 24) for _ in range(3)], residual,
                  max_pairs=int(rng.choice([16, 64])))
 
