@@ -9,7 +9,8 @@ arguments; it sees no change in another file. So that no learner keeps running w
 
 - numbers of other models enter as data, not as globals;
 - the digest of this file is in the name of a field of CONSTANTS, and so in a type of the arrays
-  that every learner works on: a change here is another type;
+  that every learner works on: a change here is another type; and so are the digests of other files
+  that a learner calls;
 - of each learner one function is cached, that which gets these arrays.
 """
 from dataclasses import replace
@@ -31,7 +32,14 @@ from .settings import Settings
 
 PRODUCT, BIAS, ACCUM, RESULT, RELU = range(5)       # casts of a stage
 RND, RND_CONV = ROUNDINGS.index("RND"), ROUNDINGS.index("RND_CONV")
-DIGEST = "source_" + sha256(Path(__file__).read_bytes()).hexdigest()[:16]
+
+
+def digest(path: str) -> str:
+    """The field of CONSTANTS that stands for a file of compiled functions."""
+    return "source_" + sha256(Path(path).read_bytes()).hexdigest()[:16]
+
+
+DIGEST = digest(__file__)
 
 
 def record(*names: str) -> np.dtype:

@@ -15,7 +15,15 @@ from collections import namedtuple
 import numpy as np
 from numba import njit
 
-from . import compiled, directions, momentum, noise, rounding
+from . import (
+    compiled,
+    compiled_directions,
+    compiled_update,
+    directions,
+    momentum,
+    noise,
+    rounding,
+)
 from .compiled import BIAS, Compiled
 from .learner import Learner
 from .network import Network
@@ -35,7 +43,8 @@ COUNTERS = ("seed", "batch_index", "population", "kept")    # pairs in `seeds`, 
 CONSTANTS = {"noise_mask": noise.MASK, "guide_1": momentum.GUIDE_BITS[0],
              "guide_2": momentum.GUIDE_BITS[1], "momentum_limit": momentum.LIMIT,
              "mask_1": directions.MASK_BITS[0], "mask_2": directions.MASK_BITS[1],
-             "rate_bits": es.RATE_BITS, "coefficient_max": (1 << es.COEFFICIENT_WIDTH - 1) - 1}
+             "rate_bits": es.RATE_BITS, "coefficient_max": (1 << es.COEFFICIENT_WIDTH - 1) - 1,
+             compiled_directions.DIGEST: 0, compiled_update.DIGEST: 0}
 # What the loop works on. All int64; but codes, masters and `steps` have one type, changes and
 # `rows` are int32, and what is a bit or a sign, int8.
 Arrays = namedtuple("Arrays", (
@@ -228,11 +237,12 @@ def _populate(a, options, count):
     count.population = options.pairs
     for pair in range(options.pairs):
         a.seeds[pair] = count.seed
-        count.seed = _xorshift(count.seed, a.seed_shifts, a.constants[0].noise_mask)
+        count.seed = compiled_directions.xorshift(count.seed, a.seed_shifts,
+                                                  a.constants[0].noise_mask)
         a.deltas[pair] = 0
         for k in range(options.entry, len(a.stages)):
             if a.selected[k]:
-                _draw(a, k, a.seeds[pair], a.z[pair], a.z_bias[pair])
+                compiled_directions.draw(a, k, a.seeds[pair], a.z[pair], a.z_bias[pair])
 
 
 @njit
@@ -279,7 +289,7 @@ def _probe(a, x, pair, sign, ahead, sigma_log2, label, options):
 def _move(a, k, x, pair, sign, ahead, sigma_log2, options):
     """Weights and biases of part k as a pass of a pair sees them that gives it inputs `x`."""
     stage, residual = a.stages[k], a.constants[0].residual
-    rows, outputs = _parts(stage)
+    rows, outputs = compiled_directions.parts(stage)
     n_out, shifts, biases = stage.n_out, a.shifts[outputs], a.moved_bias[outputs]
     masters, z_0, z = a.bias_masters[outputs], a.z_bias[0, outputs], a.z_bias[pair, outputs]
     for j in range(n_out):
@@ -297,13 +307,6 @@ def _move(a, k, x, pair, sign, ahead, sigma_log2, options):
     else:
         _move_once(codes, a.z[pair, rows].reshape(shape), a.steps[1, :n_out], x,
                    stage.weight_low, stage.weight_high, moved)
-
-
-@njit
-def _parts(stage):
-    """A stage's weights and its outputs in the flat arrays."""
-    return (slice(stage.w_at, stage.w_at + stage.n_in * stage.n_out),
-            slice(stage.j_at, stage.j_at + stage.n_out))
 
 
 @njit
@@ -332,298 +335,11 @@ def _move_twice(codes, z_0, steps_0, z, steps, x, low, high, moved):
 @njit
 def _update(a, options, count, constants):
     """Coefficients from the loss differences, and M -= V in the selected stages."""
-    _coefficients(a.deltas, a.coefficients, options, count, constants)
+    compiled_update.coefficients(a.deltas, a.coefficients, options, count, constants)
     for k in range(options.entry, len(a.stages)):
         if a.selected[k]:
-            _commit(a, k, options, count, constants)
+            compiled_update.commit(a, k, options, count, constants)
     if options.replay:
-        _keep(a.past, a.seeds, a.coefficients, count)
+        compiled_update.keep(a.past, a.seeds, a.coefficients, count)
     count.batch_index = 0
     compiled.count_update(options, count, constants)
-
-
-@njit
-def _coefficients(deltas, coefficients, options, count, constants):
-    """Fitness of each pair, times the rate."""
-    shift = max(min(options.lr_shift + count.decays, constants.decays_max) - options.fraction, 0)
-    pairs, total, first = len(deltas), 0, 0
-    for pair in range(pairs):
-        total += abs(deltas[pair])
-        if abs(deltas[pair]) > abs(deltas[first]):
-            first = pair
-    if options.zscore:
-        mean = total
-        while pairs > 1:                    # ceil(log2(pairs)) times
-            mean, pairs = mean >> 1, pairs + 1 >> 1
-        while mean > 1:
-            mean, shift = mean >> 1, shift + 1
-    for pair in range(len(deltas)):
-        fitness, delta = 0, deltas[pair]
-        if options.zscore:
-            fitness = delta
-        elif options.rank:
-            for other in range(len(deltas)):
-                fitness += (delta > deltas[other]) - (delta < deltas[other])
-        elif not options.best or pair == first:
-            fitness = (delta > 0) - (delta < 0)
-        c = (fitness << constants.rate_bits) + (1 << shift >> 1) >> shift
-        coefficients[pair] = min(max(c, -constants.coefficient_max), constants.coefficient_max)
-
-
-@njit
-def _keep(past, seeds, coefficients, count):
-    """The population goes to those before it; the oldest leave."""
-    for pair in range(len(seeds)):
-        if count.kept == len(past):
-            for old in range(1, len(past)):
-                past[old - 1, 0], past[old - 1, 1] = past[old, 0], past[old, 1]
-            count.kept = max(len(past) - 1, 0)
-        if len(past):
-            past[count.kept, 0], past[count.kept, 1] = seeds[pair], coefficients[pair]
-            count.kept += 1
-
-
-@njit
-def _commit(a, k, options, count, constants):
-    """The update into stage k."""
-    stage, residual = a.stages[k], constants.residual
-    rows, outputs = _parts(stage)
-    v, v_bias = a.v[rows], a.v_bias[outputs]
-    v[:] = 0
-    v_bias[:] = 0
-    if options.replay:
-        for old in range(count.kept):
-            _draw(a, k, a.past[old, 0], a.past_z[0], a.past_z_bias[0])
-            _add(a, stage, a.past[old, 1], a.past_z[0], a.past_z_bias[0])
-        _keep_residual(v)
-        _keep_residual(v_bias)
-    for pair in range(len(a.seeds)):
-        _add(a, stage, a.coefficients[pair], a.z[pair], a.z_bias[pair])
-    if options.momentum:
-        _follow(a.momenta[rows], v, constants.momentum_limit)
-    if options.stochastic:
-        _draw_random(a, stage, a.seeds[len(a.seeds) - 1])
-    _round(v, a.random[rows], options, residual)
-    _round(v_bias, a.random_bias[outputs], options, residual)
-    shape = (stage.n_in, stage.n_out)
-    count.saturations += _subtract(
-        a.masters[rows].reshape(shape), v.reshape(shape), a.codes[rows].reshape(shape),
-        stage.master_low, stage.master_high, residual, stage.reuse)
-    # Biases are committed in the groups in which the stage drains its outputs.
-    shape, biases = (stage.n_out, 1), a.bias[outputs]
-    count.saturations += _subtract(
-        a.bias_masters[outputs].reshape(shape), v_bias.reshape(shape), biases.reshape(shape),
-        stage.bias_master_low, stage.bias_master_high, residual, stage.drain_words)
-    compiled.assign(biases, a.casts[k, BIAS])
-
-
-@njit
-def _add(a, stage, c, z, z_bias):
-    """V += c z."""
-    if c == 0:
-        return
-    rows, outputs = _parts(stage)
-    shifts, changes, signs = a.shifts[outputs], a.v_bias[outputs], z_bias[outputs]
-    for j in range(stage.n_out):
-        a.rows[j] = c >> shifts[j] if c > 0 else -(-c >> shifts[j])
-        changes[j] += a.rows[j] * signs[j]
-    shape = (stage.n_in, stage.n_out)
-    _add_rows(a.v[rows].reshape(shape), z[rows].reshape(shape), a.rows[:stage.n_out])
-
-
-@njit
-def _add_rows(v, z, rows):
-    for i in range(len(v)):
-        for j in range(len(rows)):
-            v[i, j] += z[i, j] * rows[j]
-
-
-@njit
-def _keep_residual(v):
-    """What rounding left of changes that sum up to this: the low four bits, -8 to 7."""
-    for n in range(len(v)):
-        v[n] = (v[n] + 8 & 15) - 8
-
-
-@njit
-def _follow(momenta, v, limit):
-    most = np.int32(limit)
-    for n in range(len(v)):
-        m = np.int32(momenta[n] + (v[n] > 0) - (v[n] < 0))
-        momenta[n] = min(max(m, -most), most)
-
-
-@njit
-def _round(v, random, options, residual):
-    """Changes in 2**-4 steps of a master to whole steps, or to what the votes say."""
-    if options.stochastic:
-        for n in range(len(v)):
-            v[n] = np.int32(v[n] + random[n]) >> 4
-    elif options.pseudo:
-        for n in range(len(v)):
-            v[n] = np.int32(v[n] + 15 * ((v[n] >> 2 & 3) > (v[n] & 3))) >> 4
-    elif options.fraction:
-        for n in range(len(v)):
-            v[n] = np.int32(v[n] + 8) >> 4
-    if options.vote:
-        for n in range(len(v)):
-            v[n] = (v[n] > options.vote) - (v[n] < -options.vote) << residual
-
-
-@njit
-def _subtract(masters, v, codes, low, high, residual, words):
-    """M -= V, clipped, and the codes; the number of words of which an element was clipped."""
-    integer = masters.dtype.type
-    lowest, highest, shift, count = integer(low), integer(high), integer(residual), 0
-    for word in range(words):
-        clipped = integer(0)
-        for i in range(word, len(masters), words):
-            for j in range(masters.shape[1]):
-                raw = integer(masters[i, j] - v[i, j])
-                new = min(max(raw, lowest), highest)
-                clipped = integer(clipped | new ^ raw)
-                masters[i, j] = new
-                codes[i, j] = new >> shift
-        count += clipped != 0
-    return count
-
-
-@njit
-def _xorshift(state, shifts, mask):
-    state ^= state << shifts[0] & mask
-    state ^= state >> shifts[1]
-    return state ^ state << shifts[2] & mask
-
-
-@njit
-def _rotate(word, right):
-    """32 bits with bit n + right where bit n was."""
-    return word >> right | (word & (1 << right) - 1) << 32 - right
-
-
-@njit
-def _words(a, stage, seed, z_bias):
-    """Words [words, generators] from which the stage replays a seed; the biases' signs."""
-    words = a.words[0, :stage.reuse * stage.generators].reshape(stage.reuse, stage.generators)
-    biases = z_bias[stage.j_at:stage.j_at + stage.n_out]
-    for g in range(stage.generators):
-        state = _start(a.rotations[stage.generator + g], seed)
-        for j in range(g << 5, min(len(biases), g + 1 << 5)):
-            biases[j] = 1 - 2 * (state >> (j & 31) & 1)
-        for word in range(stage.reuse):
-            state = _xorshift(state, a.noise_shifts, a.constants[0].noise_mask)
-            words[word, g] = state
-    return words
-
-
-@njit
-def _spread(words, inputs_per_word, bits):
-    """Lanes [n_in, n_out] of words, bit by bit."""
-    for word in range(len(words)):
-        for p in range(inputs_per_word):
-            row = bits[word + len(words) * p]
-            if inputs_per_word == 1:
-                for g in range(words.shape[1]):
-                    state, block = words[word, g], row[g << 5:g + 1 << 5]
-                    for n in range(len(block)):
-                        block[n] = state >> n & 1
-            else:
-                lane = p
-                for j in range(len(row)):
-                    row[j] = words[word, lane >> 5] >> (lane & 31) & 1
-                    lane += inputs_per_word
-
-
-@njit
-def _draw(a, k, seed, z, z_bias):
-    """Directions of a seed in stage k."""
-    stage, options, constants = a.stages[k], a.options[0], a.constants[0]
-    rows, outputs = _parts(stage)
-    step, shape, z_rows = stage.inputs_per_word, (stage.n_in, stage.n_out), z[rows]
-    words = _words(a, stage, seed, z_bias)
-    others = a.words[1, :words.size].reshape(words.shape)
-    bits = a.bits[rows]
-    if options.rank1:
-        _rank1(words, z_bias[outputs], z_rows.reshape(shape))
-    else:
-        _spread(words, step, z_rows.reshape(shape))
-        for n in range(len(z_rows)):
-            z_rows[n] = 1 - 2 * z_rows[n]
-    if options.momentum:
-        for word in range(len(words)):
-            for g in range(words.shape[1]):
-                state = words[word, g]
-                others[word, g] = _rotate(state, constants.guide_1) ^ _rotate(
-                    state, constants.guide_2)
-        _spread(others, step, bits.reshape(shape))
-        _guide(z_rows, bits, a.momenta[rows], constants.momentum_limit)
-    if options.hash:
-        _beside(words, constants.mask_1, constants.mask_2, others)
-        _spread(others, step, bits.reshape(shape))
-        for n in range(len(z_rows)):
-            z_rows[n] *= bits[n]
-    elif options.masked:
-        active = a.active[rows]
-        for n in range(len(z_rows)):
-            z_rows[n] *= active[n]
-
-
-@njit
-def _rank1(words, biases, z):
-    """Products of the biases' signs, and of one per input of a word."""
-    for i in range(len(z)):
-        sign = 1 - 2 * (words[i % len(words), 0] >> (i // len(words) & 31) & 1)
-        for j in range(len(biases)):
-            z[i, j] = sign * biases[j]
-
-
-@njit
-def _beside(words, first, second, others):
-    """Words whose bits are 1 where those that lie `first` and `second` above are both 1."""
-    for word in range(len(words)):
-        for g in range(words.shape[1]):
-            state = words[word, g]
-            others[word, g] = _rotate(state, first) & _rotate(state, second)
-
-
-@njit
-def _guide(z, leans, momenta, limit):
-    """Signs of the counters in place of some."""
-    for n in range(len(z)):
-        m = momenta[n]
-        sign = (m > 0) - (m < 0)
-        z[n] = sign if leans[n] & (abs(m) >= limit - 1) else z[n]
-
-
-@njit
-def _draw_random(a, stage, seed):
-    """Four noise bits for each weight and bias, from the words that replay a seed."""
-    rows, outputs = _parts(stage)
-    shape, random, bits = (stage.n_in, stage.n_out), a.random[rows], a.bits[rows]
-    biases, starts = a.random_bias[outputs], a.past_z_bias[0, outputs]
-    words = _words(a, stage, seed, a.past_z_bias[0])
-    others = a.words[1, :words.size].reshape(words.shape)
-    random[:] = 0
-    biases[:] = 0
-    for n in range(len(a.random_bits)):
-        _beside(words, a.random_bits[n], a.random_bits[n], others)
-        _spread(others, stage.inputs_per_word, bits.reshape(shape))
-        for m in range(len(random)):
-            random[m] += bits[m] << n
-        _start_bits(a, stage, seed, a.random_bits[n], starts)
-        for j in range(len(biases)):
-            biases[j] += starts[j] << n
-
-
-@njit
-def _start_bits(a, stage, seed, beside, bits):
-    """Bits of the start states that lie above each bias's own."""
-    for j in range(len(bits)):
-        state = _start(a.rotations[stage.generator + (j >> 5)], seed)
-        bits[j] = _rotate(state, beside) >> (j & 31) & 1
-
-
-@njit
-def _start(rotation, seed):
-    """The state from which a generator replays a seed."""
-    return seed ^ _rotate(seed, 32 - rotation[0]) ^ _rotate(seed, 32 - rotation[1])

@@ -7,7 +7,7 @@ from pathlib import Path
 import numba
 import pytest
 
-from firmware_models import compiled
+from firmware_models import compiled, compiled_directions, compiled_update
 from firmware_models.fast import FastLearner
 from firmware_models.fast_evolution import FastEvolution
 from firmware_models.settings import Settings
@@ -48,11 +48,15 @@ def test_a_change_is_compiled(tmp_path):
     assert run() == [0, 7] and loss != 7
 
 
-@pytest.mark.parametrize("kind, rule", [(FastLearner, "np"), (FastEvolution, "es")])
-def test_one_function_is_cached(kind, rule):
-    """That which gets the arrays, whose type changes with the shared file."""
+@pytest.mark.parametrize("kind, rule, called", [
+    (FastLearner, "np", [compiled]),
+    (FastEvolution, "es", [compiled, compiled_directions, compiled_update])])
+def test_one_function_is_cached(kind, rule, called):
+    """That which gets the arrays, whose type changes with the files that it calls."""
     model = kind(small_network((6, 5, 4), (0, 1)), Settings(rule=rule, layers=(0, 1)))
-    assert compiled.DIGEST in str(numba.typeof(model._arrays))
     path = ROOT.joinpath(*kind.__module__.split(".")).with_suffix(".py")
     assert path.read_text().count("cache=True") == 1
-    assert "cache=True" not in Path(compiled.__file__).read_text()
+    for module in called:
+        assert module.DIGEST == compiled.digest(module.__file__)
+        assert module.DIGEST in str(numba.typeof(model._arrays))
+        assert "cache=True" not in Path(module.__file__).read_text()

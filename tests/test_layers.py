@@ -19,7 +19,8 @@ AMARANTH = {"rtl", "hwgen"}
 HLS4ML = Path("hwgen/frontend")
 # Files that are compiled.
 NUMBA = tuple(Path("firmware_models") / name for name in (
-    "compiled.py", "fast.py", "fast_evolution.py", "line_rate_cycles.py"))
+    "compiled.py", "compiled_directions.py", "compiled_update.py", "fast.py", "fast_evolution.py",
+    "line_rate_cycles.py"))
 
 
 def imported(text: str) -> set[str]:
