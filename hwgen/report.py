@@ -370,7 +370,7 @@ def _block_names(manifest):
               for unit in ("prompt", "readout", "loss", "controller", "progress", "journal",
                            "drift", "load", "snapshot")}
     names["core.nodes"] = "node errors"
-    names |= {"core.controller.fitness": "fitness",
+    names |= {"core.controller.population.fitness": "fitness",
               "core.controller.sharpness": "sharpness", "core.registers": "registers"}
     return names | {manifest["top"]: "between blocks"}
 

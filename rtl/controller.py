@@ -1,17 +1,15 @@
 """The pass controller: which passes a sample makes, and the update that follows from them."""
 from amaranth import *
-from amaranth.lib import memory, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from firmware_models.loss import LOSS_WIDTH
 from firmware_models.network import Network
 from firmware_models.noise import BITS
-from firmware_models.rounding import FRACTION, slots
 from firmware_models.rules.es import COEFFICIENT_WIDTH, VOTE_WIDTH
 
-from .fitness import DELTA_WIDTH, FitnessUnit
-from .noise import next_seed
-from .pair_ring import PairRing
+from .fitness import DELTA_WIDTH, rate
+from .population import Population
 from .rounding import is_kind
 from .shapes import address, tag_layout
 from .sharpness import Sharpness
@@ -28,8 +26,8 @@ class LearnController(wiring.Component):
         (option "sharp": after the first pair also, before the others)
         after `batch` samples: fitness, then one update sweep per selected layer; release the sample
 
-    Only (seed, loss difference) of each pair is kept. The stages before the lowest selected one
-    work on the next samples meanwhile.
+    What is known of the pairs is in a :class:`rtl.population.Population`. The stages before the
+    lowest selected one work on the next samples meanwhile.
 
     Bit-exact with :class:`firmware_models.learner.Learner`.
     Cycles: :mod:`firmware_models.cycles`.
@@ -104,7 +102,7 @@ class LearnController(wiring.Component):
             "journal_pair": In(address(max_pairs)), "journal_seed": Out(BITS),
             "journal_delta": Out(signed(DELTA_WIDTH)),
             "busy": Out(1), "torn": Out(1), "torn_clear": In(1),
-            "next_seed": Out(BITS, init=1), "batch_index": Out(9),
+            "next_seed": Out(BITS), "batch_index": Out(9),
             **({"vote_in": In(VOTE_WIDTH), "vote": Out(VOTE_WIDTH)} if "vote" in options else {}),
             **({"sigma_decay": In(1)} if "sigma_decay" in options else {}),
             **({"sharp": In(3), "away": Out(1), "down": Out(1), "rho": Out(3),
@@ -121,25 +119,7 @@ class LearnController(wiring.Component):
 
         n = len(self.network.trainable)
         replays = "replay" in self.options
-        ring = slots(self.max_pairs) if replays else self.max_pairs
-        m.submodules.seeds = seeds = memory.Memory(
-            shape=unsigned(BITS), depth=max(ring, 2), init=[])
-        m.submodules.deltas = deltas = memory.Memory(
-            shape=signed(DELTA_WIDTH), depth=max(self.max_pairs, 2), init=[])
-        m.submodules.coefficients = coefficients = memory.Memory(
-            shape=signed(COEFFICIENT_WIDTH), depth=max(ring, 2), init=[])
-        seed_read, seed_write = seeds.read_port(domain="comb"), seeds.write_port()
-        delta_read, delta_write = deltas.read_port(domain="comb"), deltas.write_port()
-        c_read, c_write = coefficients.read_port(domain="comb"), coefficients.write_port()
-        m.submodules.fitness = fitness = FitnessUnit(
-            self.max_pairs, options=self.options)
-
-        if replays:
-            m.submodules.past = past = PairRing(self.max_pairs)
-
-        def slot(pair):
-            """Where a pair stands, counted from the population's first one."""
-            return pair + past.base if replays else pair
+        m.submodules.population = population = Population(self.max_pairs, options=self.options)
 
         # The lowest selected layer is where passes enter (one-hot).
         layers, entry_now = Signal(n), Signal(n)
@@ -147,8 +127,7 @@ class LearnController(wiring.Component):
         if self.network.prompt is not None:     # the last of them enters before all others
             lowest = Mux(self.layers[-1], 1 << n - 1, lowest)
         m.d.comb += entry_now.eq(lowest)
-        entry, pairs, batch, fitness_kind, lr_shift = (
-            Signal(n), Signal.like(self.pairs), Signal.like(self.batch), Signal(2), Signal(4))
+        entry, pairs, batch = Signal(n), population.pairs, Signal.like(self.batch)
 
         offered = self.head_valid & self.head_learn & entry_now
         m.d.comb += [
@@ -162,29 +141,14 @@ class LearnController(wiring.Component):
                 m.d.comb += self.pass_tag.label.eq(self.head_label[index])
 
         # PASSES: base, then + and - of each pair.
-        base, negative = Signal(), Signal()
-        probe, returned = Signal(range(self.max_pairs + 1)), Signal(range(self.max_pairs + 1))
-        replay, updating = Signal.like(self.pair), Signal()
-        fresh = Signal()                        # this sample opens a population
-        draw = Signal()
+        base, negative, probe = Signal(), Signal(), population.probe
         last_probe = probe == pairs - 1
         m.d.comb += [
-            fresh.eq(self.batch_index == 0),
+            population.fresh.eq(self.batch_index == 0),
             self.pass_tag.probe.eq(~base),
             self.pass_tag.negative.eq(negative),
-            self.pass_tag.seed.eq(Mux(fresh, self.next_seed, seed_read.data)),
-            self.journal_seed.eq(seed_read.data),
-            self.sweep_seed.eq(seed_read.data),
-            seed_read.addr.eq(slot(Mux(updating, replay,
-                                       Mux(self.busy, probe, self.journal_pair)))),
-            seed_write.addr.eq(slot(probe)),
-            seed_write.data.eq(self.next_seed),
-            seed_write.en.eq(draw),
+            self.pass_tag.seed.eq(population.pass_seed),
         ]
-        with m.If(self.seed_write):
-            m.d.sync += self.next_seed.eq(Mux(self.seed == 0, 1, self.seed))
-        with m.Elif(draw):
-            m.d.sync += self.next_seed.eq(next_seed(m, self.next_seed))
 
         sigma = self.sigma_in
         if "sigma_decay" in self.options:
@@ -193,21 +157,15 @@ class LearnController(wiring.Component):
         sharpness = None
         if "sharp" in self.options:
             m.submodules.sharpness = sharpness = Sharpness()
-        decayed = Signal(5)
-        m.d.comb += decayed.eq(self.lr_shift + self.decays)
-        shift = Mux(decayed > 15, 15, decayed)
-        if "rounding" in self.options:
-            shift = self._fine_shift(shift)
-        m.d.comb += self.pair.eq(replay)
+        shift = rate(m, self.lr_shift, self.decays, getattr(self, "rounding_in", None))
         with m.FSM() as fsm:
             with m.State("IDLE"):
-                m.d.sync += [base.eq(1), negative.eq(0), probe.eq(0), returned.eq(0)]
+                m.d.sync += [base.eq(1), negative.eq(0), probe.eq(0)]
                 with m.If(offered.any() & self.learn & ~self.hold & ~self.seed_write):
                     m.d.sync += [
                         layers.eq(self.layers), entry.eq(entry_now), pairs.eq(self.pairs),
-                        batch.eq(self.batch), fitness_kind.eq(self.fitness),
-                        self.sigma.eq(sigma),
-                        lr_shift.eq(shift),
+                        batch.eq(self.batch), population.kind.eq(self.fitness),
+                        self.sigma.eq(sigma), population.lr_shift.eq(shift),
                     ]
                     if "vote" in self.options:
                         m.d.sync += self.vote.eq(self.vote_in)
@@ -216,7 +174,7 @@ class LearnController(wiring.Component):
                     if "rounding" in self.options:
                         m.d.sync += self.rounding.eq(self.rounding_in)
                     if replays:
-                        m.d.comb += past.open.eq(fresh)
+                        m.d.comb += population.open.eq(population.fresh)
                     m.next = "PASSES"
             with m.State("PASSES"):
                 m.d.comb += self.pass_valid.eq(1)
@@ -225,7 +183,7 @@ class LearnController(wiring.Component):
                     with m.If(~base):
                         m.d.sync += negative.eq(~negative)
                         with m.If(negative):
-                            m.d.comb += draw.eq(fresh)
+                            m.d.comb += population.draw.eq(1)
                             m.d.sync += probe.eq(probe + 1)
                             with m.If(last_probe):
                                 m.next = "LOSSES"
@@ -237,21 +195,21 @@ class LearnController(wiring.Component):
                     with m.If(sharpness.known):
                         m.next = "PASSES"
             with m.State("LOSSES"):
-                with m.If(returned == pairs):
+                with m.If(population.complete):
                     m.d.sync += self.batch_index.eq(self.batch_index + 1)
                     m.next = "RELEASE"
                     with m.If(self.batch_index + 1 == batch):
-                        m.d.comb += fitness.start.eq(1)
+                        m.d.comb += population.start.eq(1)
                         m.d.sync += self.batch_index.eq(0)
                         m.next = "FITNESS"
             with m.State("FITNESS"):
-                with m.If(fitness.done):
+                with m.If(population.done):
                     m.next = "UPDATE"
             # UPDATE: M -= sum_i c_i z_i, one layer after the other.
-            todo = Signal(n)
+            todo, updating, replay = Signal(n), population.updating, population.replay
             first = Signal.like(replay) if replays else 0
             if replays:
-                m.d.comb += [first.eq(Mux(is_kind(self.rounding, "replay"), -past.older, 0)),
+                m.d.comb += [first.eq(Mux(is_kind(self.rounding, "replay"), -population.older, 0)),
                              self.oldest.eq(replay == first)]
             with m.State("UPDATE"):
                 m.d.comb += self.sweep.eq(Mux(updating, todo & (~todo + 1), entry))
@@ -272,52 +230,27 @@ class LearnController(wiring.Component):
                 m.next = "IDLE"
         m.d.comb += [
             self.busy.eq(~fsm.ongoing("IDLE")),
-            self.last_pair.eq(replay == pairs - 1),
-            self.coefficient.eq(c_read.data),
-            c_read.addr.eq(slot(replay)),
-            c_write.addr.eq(slot(fitness.w_pair)),
-            c_write.data.eq(fitness.coefficient),
-            c_write.en.eq(fitness.w_en),
-            fitness.pairs.eq(pairs),
-            fitness.kind.eq(fitness_kind),
-            fitness.lr_shift.eq(lr_shift),
-            fitness.delta.eq(delta_read.data),
+            self.pair.eq(replay), self.last_pair.eq(replay == pairs - 1),
+            self.sweep_seed.eq(population.kept_seed), self.journal_seed.eq(population.kept_seed),
+            population.idle.eq(fsm.ongoing("IDLE")), population.walk.eq(fsm.ongoing("FITNESS")),
+            *[getattr(population, name).eq(getattr(self, name)) for name in (
+                "seed_write", "seed", "loss_valid", "loss", "loss_probe", "loss_negative",
+                "journal_pair")],
+            *[getattr(self, name).eq(getattr(population, name)) for name in (
+                "next_seed", "coefficient", "journal_delta")],
         ]
         with m.If(self.seed_write):
             m.d.sync += self.batch_index.eq(0)
         if replays:
-            m.d.comb += [past.pairs.eq(self.pairs), past.made.eq(pairs),
-                         past.updated.eq(self.updated), past.restart.eq(self.seed_write)]
-
+            m.d.comb += [population.opened.eq(self.pairs), population.updated.eq(self.updated)]
         if "journal" in self.options:
-            # The port of the seeds has nothing else to do while coefficients are found.
-            with m.If(fsm.ongoing("FITNESS")):
-                m.d.comb += seed_read.addr.eq(fitness.w_pair)
-            m.d.comb += [
-                self.record.eq(fitness.w_en), self.record_last.eq(fitness.done),
-                self.record_coefficient.eq(fitness.coefficient),
-            ]
-
-        # LOSSES come back in the order of the passes: base, then + and - of pair after pair.
-        plus = Signal(LOSS_WIDTH)
-        m.d.comb += [
-            delta_read.addr.eq(Mux(fsm.ongoing("IDLE"), self.journal_pair,
-                                   Mux(fsm.ongoing("FITNESS"), fitness.r_pair, returned))),
-            delta_write.addr.eq(returned),
-            delta_write.data.eq(Mux(fresh, 0, delta_read.data) + (plus - self.loss)),
-            delta_write.en.eq(self.loss_valid & self.loss_probe & self.loss_negative),
-            self.journal_delta.eq(delta_read.data),
-        ]
-        with m.If(self.loss_valid):
-            m.d.sync += plus.eq(self.loss)
-            with m.If(self.loss_probe & self.loss_negative):
-                m.d.sync += returned.eq(returned + 1)
-
+            m.d.comb += [self.record.eq(population.record), self.record_last.eq(population.done),
+                         self.record_coefficient.eq(population.record_coefficient)]
         if sharpness is not None:
             m.d.comb += [
                 sharpness.first.eq(self.pass_valid & self.pass_ready & ~base & (probe == 0)),
                 sharpness.seed.eq(self.pass_tag.seed), sharpness.more.eq(~last_probe),
-                sharpness.loss_valid.eq(delta_write.en), sharpness.plus.eq(plus),
+                sharpness.loss_valid.eq(population.measured), sharpness.plus.eq(population.plus),
                 sharpness.minus.eq(self.loss), sharpness.release.eq(self.release),
                 *[getattr(self, name).eq(getattr(sharpness, name))
                   for name in ("away", "down", "rho", "first_seed")],
@@ -336,8 +269,3 @@ class LearnController(wiring.Component):
         m.d.comb += self.torn.eq(cut)
 
         return m
-
-    def _fine_shift(self, shift):
-        """Shift of coefficients of 2**-4 master steps, where they are to be rounded later."""
-        fine = Mux(shift > FRACTION, (shift - FRACTION)[:4], 0)
-        return Mux(is_kind(self.rounding_in, "feedback"), shift, fine)

@@ -3,12 +3,28 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from firmware_models.rounding import FRACTION
 from firmware_models.rules.es import COEFFICIENT_WIDTH, FITNESSES, RATE_BITS, SHAPED
 
+from .rounding import is_kind
 from .shapes import address
 from .shaping import DELTA_WIDTH, Shaping
 
-__all__ = ["DELTA_WIDTH", "FitnessUnit"]
+__all__ = ["DELTA_WIDTH", "FitnessUnit", "rate"]
+
+
+def rate(m, lr_shift, decays, rounding=None):
+    """Shift of the coefficients, 15 at most; for those of 2**-4 master steps 4 less.
+
+    Bit-exact with :func:`firmware_models.rules.es.rate`.
+    """
+    decayed = Signal(5)
+    m.d.comb += decayed.eq(lr_shift + decays)
+    shift = Mux(decayed > 15, 15, decayed)
+    if rounding is None:
+        return shift
+    fine = Mux(shift > FRACTION, (shift - FRACTION)[:4], 0)
+    return Mux(is_kind(rounding, "feedback"), shift, fine)
 
 
 class FitnessUnit(wiring.Component):

@@ -1,12 +1,16 @@
 # amaranth: UnusedElaboratable=no
 """Fitness and coefficients: by hand, and hardware against the model."""
+from itertools import product
+
 import numpy as np
 import pytest
+from amaranth.hdl import Module, Signal
 
 from firmware_models.cycles import fitness_cycles
+from firmware_models.rounding import ROUNDINGS
 from firmware_models.rules import es as model
 from firmware_models.settings import Settings
-from rtl.fitness import FitnessUnit
+from rtl.fitness import FitnessUnit, rate
 
 from .pysim import simulate
 
@@ -131,6 +135,21 @@ def test_a_kind_left_out_counts_as_sign(options, kinds):
         written, _ = run_unit(FitnessUnit(4, options=options), deltas, kind, 5)
         known = kind if kind in kinds else "sign"
         assert written == 2 * list(enumerate(model.coefficients(deltas, known, 5)))
+
+
+def test_rate_equals_model():
+    m, out = Module(), Signal(4)
+    settings = lr_shift, decays, rounding = Signal(4), Signal(4), Signal(3)
+    m.d.comb += out.eq(rate(m, *settings))
+    m.d.sync += Signal(name="clocked").eq(1)
+
+    async def bench(ctx):
+        for values in product(range(16), range(16), range(len(ROUNDINGS))):
+            for to, value in zip(settings, values, strict=True):
+                ctx.set(to, value)
+            assert ctx.get(out) == model.rate(*values[:2], ROUNDINGS[values[2]])
+
+    simulate(m, bench, deadline=2)
 
 
 def test_widths():
