@@ -84,7 +84,8 @@ def step_of(stage: Stage, residual: int, bits: int = 1) -> Step:
 
 def check(stage: Stage, residual: int, bits: int = 1) -> None:
     """Raise ValueError where the guard of :func:`apply` could not keep a master in its range."""
-    need = max(3 + FRACTION[bits], EDGE_BITS - residual)
+    # The guarded end, 2**(width + residual - EDGE_BITS), is as wide as the largest step.
+    need = EDGE_BITS + FRACTION[bits] - min(residual, 2)
     for what in ("weight", "bias"):
         fmt = getattr(stage.dense, what)
         if fmt.width < need:

@@ -1,5 +1,7 @@
 # amaranth: UnusedElaboratable=no
 """The fused sweep: steps, means and the guard by hand; hardware against the model."""
+import itertools
+
 import numpy as np
 import pytest
 
@@ -78,19 +80,37 @@ def test_guard_by_hand():
     assert got[0].tolist() == list(after) and got[1].tolist() == list(held)
 
 
-@pytest.mark.parametrize("width, residual", [(5, 0), (4, 2), (8, 4), (3, 8)])
-def test_guard_keeps_every_master_in_range(width, residual):
-    """All masters, both directions, the largest step: no result needs a clip."""
-    bits = width + residual
-    masters = np.arange(-1 << bits - 1, 1 << bits - 1)
-    largest = step(residual).largest
-    for c in (-1, 1):
-        for u in (-largest, largest):
-            after, held = model.apply(masters, c, u, bits)
-            assert after.min() >= masters[0] and after.max() <= masters[-1]
-            assert (after[held] == masters[held]).all()
-            # An outer sixteenth is held at one end.
-            assert held.sum() == len(masters) >> model.EDGE_BITS
+def leaves(width: int, residual: int, bits: int) -> bool:
+    """Whether a step leads a master of any value, in any direction, out of its range."""
+    stage = small_network((4, 3), (0,)).stages[0]
+    step, most = model.step_of(stage, residual, bits), (1 << bits) - 1
+    masters = np.arange(-1 << width + residual - 1, 1 << width + residual - 1)
+    out = False
+    for c, x in itertools.product((-1, 1), (-1 << stage.source.width, 1 << stage.source.width)):
+        after, held = model.apply(masters, c, step.steps(x, most), width + residual)
+        out |= after.min() < masters[0] or after.max() > masters[-1]
+        assert (after[held] == masters[held]).all()
+        # An outer sixteenth is held at one end.
+        assert held.sum() == len(masters) >> model.EDGE_BITS
+    return out
+
+
+@pytest.mark.parametrize("residual", range(9))
+@pytest.mark.parametrize("bits", [1, 4])
+def test_guard_keeps_every_master_in_range(residual, bits):
+    """The narrowest weights that are not refused: no result needs a clip; with less it would."""
+    def refused(width):
+        try:
+            model.check(small_network((4, 3), (0,), weight=Fixed(width, 0)).stages[0], residual,
+                        bits)
+        except ValueError:
+            return True
+        return False
+
+    width = next(width for width in range(1, 9) if not refused(width))
+    assert not leaves(width, residual, bits)
+    if width - 1 + residual >= model.EDGE_BITS:
+        assert leaves(width - 1, residual, bits)
 
 
 @pytest.mark.parametrize("options, residual, message", [
@@ -111,6 +131,11 @@ def test_refused_with_multipliers():
     model.check(stage, 4)
     with pytest.raises(ValueError, match="weight fixed<4,2> is too narrow .* needs 5 bits"):
         model.check(stage, 4, 4)
+    # A coefficient of 15 moves a master by 4 steps, however few residual bits there are.
+    stage = small_network((4, 3), (0,), weight=Fixed(5, 2)).stages[0]
+    model.check(stage, 2, 4)
+    with pytest.raises(ValueError, match="weight fixed<5,3> .* 1 residual bits; needs 6 bits"):
+        model.check(stage, 1, 4)
 
 
 CASES = {
