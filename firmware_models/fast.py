@@ -210,7 +210,7 @@ def _probe(a, k, label, base, counts):
         d = min(max(loss - base, constants.difference_low), constants.difference_high)
         if counts and d:
             for j in range(n_out):
-                term = z[j] * d if always or active[j] > 0 else 0
+                term = z[j] * d if always or active[j] else 0
                 errors[j] = min(max(errors[j] + term, low), high)
 
 

@@ -32,6 +32,9 @@ CORES = {
     # Drains of 5 words with 3 lanes, and of 7 with 1; the head stays.
     "odd": (network((9, 15, 7, 3), (0, 1), {0: 3, 1: 5, 2: 7}, seed=4), 0, ("np",)),
     "wide": (network((9, 70, 4), (0, 1), {1: 14}, seed=5), 8, ("np",)),
+    # A ReLU whose result may wrap to below 0: only a node at 0 is off.
+    "wraps": (network((9, 8, 4), (0, 1), {0: 3, 1: 4}, seed=10,
+                      hidden=Fixed(7, 7, True, "RND", "WRAP")), 4, ("np",)),
     "single layer": (network((11, 5), (0,), seed=6, source=Fixed(9, 4)), 3, ("np",)),
     "head alone": (network((12, 8, 6, 4), (2,), {0: 4, 2: 3}, seed=9), 4, ("np",)),
     "multipliers": (network((8, 9, 6, 4), (0, 2), {0: 4, 1: 3, 2: 3}, seed=8), 4, ("np",)),
@@ -100,9 +103,12 @@ def test_one_word_passes(core, pauses):
 
 @pytest.mark.parametrize("name, layers", [
     ("odd", (0, 1)), ("odd", (1,)), ("wide", (0, 1)), ("single layer", (0,)),
-    ("head alone", (2,)), ("multipliers", (0, 2))])
+    ("head alone", (2,)), ("multipliers", (0, 2)), ("wraps", (0, 1))])
 def test_shapes(core, name, layers):
-    """Outputs that are no power of two; more than 32 of them; 0, 3 and 8 residual bits."""
+    """Outputs that are no power of two; more than 32 of them; 0, 3 and 8 residual bits.
+
+    A signed activation that wraps.
+    """
     learner = lockstep(core(name), (
         Settings(layers=layers, probes=5, lr_shift=6, head_shift=5, seed=45), 40),
         learn_share=0.9, predict_share=0.1)
