@@ -86,13 +86,13 @@ def integer_loss(network: Network, point, x, y) -> float:
 
 
 def float_loss(network: Network, point, x, y) -> float:
-    """Mean float loss of samples at a point, in bit."""
+    """Mean float loss of samples at a point, in bit; of Dense layers and ReLU."""
     parts, h = parts_of(network, point), np.float32(x * 2.0 ** -network.input.frac)
     for stage in network.stages:
         dense = stage.dense
         w, b = parts.get(stage.index, (dense.weight_codes, dense.bias_codes))
         w, b = np.float32(w.T * 2.0 ** -dense.weight.frac), np.float32(b * 2.0 ** -dense.bias.frac)
-        h = np.maximum(h @ w + b, 0) if stage.relu else h @ w + b
+        h = np.maximum(h @ w + b, 0) if stage.activation else h @ w + b
     h = np.float64(h - h.max(1, keepdims=True))
     return float(np.mean(np.log2(np.exp2(h).sum(1)) - h[np.arange(len(y)), y]))
 

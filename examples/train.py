@@ -16,11 +16,12 @@ import os
 
 import numpy as np
 
+from firmware_models.activation import Relu
 from firmware_models.dense import forward
 from firmware_models.formats import Fixed
-from firmware_models.network import Dense, Network, Relu
+from firmware_models.network import Dense, Network
 from hwgen import checkpoint, data, example
-from hwgen.frontend.layer_list import DenseSpec, NetworkSpec, ReluSpec
+from hwgen.frontend.layer_list import DenseSpec, NetworkSpec
 
 # Twice as many neurons gain 1.4 points of validation accuracy for fashion, 0.5 for speech.
 HIDDEN = {"digits": (32, 16), "mnist": (32, 16), "fashion": (32, 16), "speech": (32, 16),
@@ -216,7 +217,7 @@ def integers(name: str, model, formats: dict) -> NetworkSpec:
                 bias_codes=_codes(np.asarray(layer.bias, np.float64), bias)))
         else:
             source = formats[layer.name, "result"]
-            layers.append(ReluSpec(name=layer.name, result=source))
+            layers.append(Relu(name=layer.name, n=layers[-1].n_out, result=source))
     return NetworkSpec(name=name, input=INPUT, layers=tuple(layers))
 
 
@@ -229,13 +230,11 @@ def network(spec: NetworkSpec) -> Network:
     layers, source = [], spec.input
     for layer in spec.layers:
         if isinstance(layer, DenseSpec):
-            n = layer.n_out
-            layers.append(Dense(
+            layer = Dense(
                 **{key: value for key, value in vars(layer).items() if key != "accum"},
-                n_in=layer.n_in, n_out=n,
-                accum=exact(source, layer.n_in, layer.weight, layer.bias)))
-        else:
-            layers.append(Relu(name=layer.name, n=n, result=layer.result))
+                n_in=layer.n_in, n_out=layer.n_out,
+                accum=exact(source, layer.n_in, layer.weight, layer.bias))
+        layers.append(layer)
         source = layer.result
     return Network(name=spec.name, input=spec.input, layers=tuple(layers))
 

@@ -21,6 +21,7 @@ import numpy as np
 from numba import njit
 
 from . import drift, loss
+from .activation import HardSigmoid, Linear, PRelu, Relu, ReluMax, ThresholdedRelu
 from .formats import ROUNDINGS, Fixed
 from .learner import Learner, State
 from .loss import LOGIT
@@ -30,7 +31,7 @@ from .requantize import requantize
 from .sample_packets import check_labels
 from .settings import Settings
 
-PRODUCT, BIAS, ACCUM, RESULT, RELU = range(5)       # casts of a stage
+PRODUCT, BIAS, ACCUM, RESULT = range(4)     # casts of a stage
 RND, RND_CONV = ROUNDINGS.index("RND"), ROUNDINGS.index("RND_CONV")
 
 
@@ -48,9 +49,15 @@ def record(*names: str) -> np.dtype:
 
 CAST = record("drop", "rounding", "saturate", "low", "high", "mask")
 # Fields of the records STAGE, OPTIONS, COUNTERS and CONSTANTS that every learner has.
-STAGE = ("n_in", "n_out", "reuse", "drain_words", "trainable", "relu",
+STAGE = ("n_in", "n_out", "reuse", "drain_words", "trainable", "gated",
          "x_at", "w_at", "j_at",                    # its parts of the flat arrays
+         "first_layer", "behind_layers",            # its elementwise layers
          "exact", "left")                           # products are summed first, then shifted left
+# Elementwise layers: the cast of x or `least`, whichever is larger; or of x * slope + offset,
+# clipped to least and most. At `at` of the parameters are every node's slopes of inputs above
+# the threshold, slopes of the others, and offsets.
+CLIP, SLOPES = range(2)
+LAYER = ("kind", "least", "most", "threshold", "at")
 OPTIONS = ("lr_shift", "lr_decay", "start", "stop", "restart", "learns")
 COUNTERS = ("samples", "passes", "updates", "saturations", "loss", "loss_average", "decays",
             "decay_count", "on", "decided")
@@ -58,7 +65,10 @@ CONSTANTS = ("residual", "exp_frac", "d_max", "loss_max", "average_frac", "avera
              "decays_max", "drift_period", "drift_delay")
 ARRAYS = (
     "stages",           # STAGE [parts]; of a prompt behind them: its place, and no products
-    "casts",            # CAST [parts, 5]
+    "casts",            # CAST [parts, 4]
+    "layers",           # LAYER [elementwise layers]
+    "layer_casts",      # CAST [elementwise layers]
+    "parameters",       # of the layers that are not plain
     "logit",            # CAST [1]
     "constants",        # CONSTANTS [1]
     "options",          # OPTIONS [1]
@@ -216,11 +226,45 @@ def check_widths(stage, *others: int) -> None:
         dense.bias.width + max(dense.accum.frac - dense.bias.frac, 0),
         dense.accum.width + max(dense.result.frac - dense.accum.frac, 0),
         dense.accum.width + dense.n_in.bit_length(),
-        dense.result.width + max(stage.result.frac - dense.result.frac, 0),
+        *_layer_widths(stage),
         stage.result.width + max(LOGIT.frac - stage.result.frac, 0), *others)
     if widest > 61:
         raise ValueError(f"{dense.name}: its formats need up to {widest + 1} bits; "
                          "the compiled models have 62")
+
+
+def _layer_widths(stage):
+    source = stage.dense.result
+    for layer in stage.activation:
+        width, frac = layer.exact(source)
+        yield width + 1 + max(layer.result.frac - frac, 0)
+        source = layer.result
+
+
+def elementwise(layer, source: Fixed) -> tuple[dict, tuple, list]:
+    """Of an elementwise layer fed by `source`: fields of LAYER, its cast, its parameters."""
+    _, frac = layer.exact(source)
+    if isinstance(layer, Relu | Linear):
+        least = 0 if isinstance(layer, Relu) else source.min
+        return dict(kind=CLIP, least=least), cast(source.frac, layer.result), []
+    fields = dict(kind=SLOPES, threshold=0, least=-1 << 61, most=1 << 61)
+    above, below, offset = 1 << max(frac - source.frac, 0), 0, 0
+    match layer:
+        case ReluMax():
+            fields["most"] = layer.limit << frac
+        case ThresholdedRelu():
+            fields["threshold"] = layer.floor(source)
+        case PRelu():
+            below = layer.slope_codes << frac - source.frac - layer.slope.frac
+        case HardSigmoid():
+            # As hard_tanh twice as much, less 1: so are its ends.
+            above = below = layer.slope_code << frac - source.frac - layer.slope.frac + layer.tanh
+            offset = (layer.shift_code << frac - layer.shift.frac + layer.tanh) \
+                - (layer.tanh << frac)
+            fields |= dict(least=-layer.tanh << frac, most=1 << frac)
+    return fields, cast(frac, layer.result), [
+        *np.broadcast_to(above, layer.n), *np.broadcast_to(below, layer.n),
+        *np.broadcast_to(offset, layer.n)]
 
 
 def cast(frac: int, to: Fixed) -> tuple:
@@ -257,20 +301,28 @@ def arrays(network: Network, residual: int, *, stage=(), options=(), counters=()
         Whether masters have the codes' type, where it can hold them; else they are int64.
     """
     stages = np.zeros(len(network.parts), record(*STAGE, *stage))
-    casts = np.zeros((len(network.parts), 5), CAST)
+    casts = np.zeros((len(network.parts), 4), CAST)
+    layers, layer_casts, parameters = [], [], []
     x_at = w_at = j_at = widest = 0
     for one in network.parts:
         dense = one.dense
         frac = one.source.frac + dense.weight.frac
         for name, value in zip(STAGE, (
                 dense.n_in, dense.n_out, dense.reuse_factor, one.drain_words, dense.trainable,
-                one.relu is not None, x_at, w_at, j_at, frac <= dense.accum.frac,
+                one.gated, x_at, w_at, j_at, len(layers), len(layers) + len(one.activation),
+                frac <= dense.accum.frac,
                 dense.accum.frac - frac), strict=True):
             stages[one.index][name] = value
         casts[one.index] = [
             cast(frac, dense.accum), cast(dense.bias.frac, dense.accum),
-            cast(dense.accum.frac, dense.accum), cast(dense.accum.frac, dense.result),
-            cast(dense.result.frac, one.result)]
+            cast(dense.accum.frac, dense.accum), cast(dense.accum.frac, dense.result)]
+        source = dense.result
+        for layer in one.activation:
+            fields, to, more = elementwise(layer, source)
+            layers.append(filled(LAYER, **fields, at=len(parameters)))
+            layer_casts.append(to)
+            parameters += more
+            source = layer.result
         widest = max(widest, one.source.width + dense.weight.width + dense.n_in.bit_length())
         if narrow_masters:          # with two bits for sums
             widest = max(widest, dense.weight.width + residual + 2)
@@ -287,7 +339,9 @@ def arrays(network: Network, residual: int, *, stage=(), options=(), counters=()
         return np.zeros(count, dtype)
 
     return dict(
-        stages=stages, casts=casts, logit=np.array([cast(network.stages[-1].result.frac, LOGIT)],
+        stages=stages, casts=casts, layers=np.concatenate([filled(LAYER)[:0], *layers]),
+        layer_casts=np.array(layer_casts, CAST), parameters=np.array(parameters, np.int64),
+        logit=np.array([cast(network.stages[-1].result.frac, LOGIT)],
                                                    CAST),
         constants=filled((*CONSTANTS, *(constants or {}), DIGEST), residual=residual,
                          exp_frac=loss.EXP_FRAC, d_max=loss.D_MAX,
@@ -315,7 +369,7 @@ def enter(options, count, constants):
 
 
 @njit
-def base_pass(x, stages, casts, codes, bias, totals, all_sums, h):
+def base_pass(x, stages, casts, layers, layer_casts, parameters, codes, bias, totals, all_sums, h):
     """The unperturbed pass: inputs of every stage, and the logits, into `h`."""
     for i in range(len(x)):
         h[i] = x[i]
@@ -326,7 +380,7 @@ def base_pass(x, stages, casts, codes, bias, totals, all_sums, h):
         start = stage.x_at + stage.n_in
         for j in range(stage.n_out):
             h[start + j] = sums[j]
-        activate(stage, casts[k], h)
+        activate(stage, casts[k], layers, layer_casts, parameters, h)
 
 
 @njit
@@ -402,15 +456,25 @@ def accumulate(stage, casts, codes, all_bias, all_totals, h, out):
 
 
 @njit
-def activate(stage, casts, h):
+def activate(stage, casts, layers, layer_casts, parameters, h):
     """Accumulators in `h`, where the stage's successor reads its inputs, to output codes."""
     start = stage.x_at + stage.n_in
     out = h[start:start + stage.n_out]
     assign(out, casts[RESULT])
-    if stage.relu:
-        for j in range(len(out)):
-            out[j] = max(out[j], 0)
-        assign(out, casts[RELU])
+    n = len(out)
+    for k in range(stage.first_layer, stage.behind_layers):
+        layer = layers[k]
+        least, most, threshold, at = layer.least, layer.most, layer.threshold, layer.at
+        if layer.kind == CLIP:
+            for j in range(n):
+                out[j] = max(out[j], least)
+        else:
+            above, below = parameters[at:at + n], parameters[at + n:at + 2 * n]
+            offset = parameters[at + 2 * n:at + 3 * n]
+            for j in range(n):
+                slope = above[j] if out[j] > threshold else below[j]
+                out[j] = min(max(out[j] * slope + offset[j], least), most)
+        assign(out, layer_casts[k])
 
 
 @njit

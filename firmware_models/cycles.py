@@ -180,7 +180,8 @@ class CycleModel:
                 self.rings[index].release(accept + stage.dense.reuse_factor)
             if not last:
                 self.rings[index + 1].reserve()
-            ready = accept + stage.dense.reuse_factor + stage.drain_words + ENGINE_CYCLES
+            ready = (accept + stage.dense.reuse_factor + stage.drain_words + ENGINE_CYCLES
+                     + stage.delay_cycles)
         if stop is not None:
             return ready
         if base:

@@ -1,8 +1,9 @@
-"""Golden model of inference: Dense and ReLU as hls4ml's Resource strategy computes them."""
+"""Golden model of inference: Dense and what follows it, as hls4ml's Resource strategy does it."""
 import numpy as np
 
+from . import activation
 from .formats import Fixed
-from .network import Dense, Network, Relu, Stage
+from .network import Dense, Network, Stage
 from .prompt import prompted
 from .requantize import requantize
 
@@ -39,15 +40,20 @@ def _matmul(x, w_t, source: Fixed, layer: Dense) -> np.ndarray:
 
 
 def activate(stage: Stage, acc) -> np.ndarray:
-    """Output codes of a stage from its accumulators: result cast, then ReLU and its cast."""
+    """Output codes of a stage from its accumulators: result cast, then layer by layer."""
+    *_, y = outputs(stage, acc).values()
+    return y
+
+
+def outputs(stage: Stage, acc) -> dict[str, np.ndarray]:
+    """Output codes of a stage's layers from its accumulators, by name."""
     dense = stage.dense
-    y = requantize(acc, dense.accum.frac, dense.result)
-    return relu(stage.relu, y, dense.result) if stage.relu else y
-
-
-def relu(layer: Relu, x, source: Fixed) -> np.ndarray:
-    """y = (result)max(x, 0) on codes of any shape."""
-    return requantize(np.maximum(x, 0), source.frac, layer.result)
+    y, source = requantize(acc, dense.accum.frac, dense.result), dense.result
+    found = {dense.name: y}
+    for layer in stage.activation:
+        found[layer.name] = y = activation.apply(layer, y, source)
+        source = layer.result
+    return found
 
 
 def forward(network: Network, x, start: int = 0) -> np.ndarray:
@@ -61,16 +67,13 @@ def forward(network: Network, x, start: int = 0) -> np.ndarray:
 
 def trace(network: Network, x) -> dict[str, np.ndarray]:
     """Output codes of every layer, by name; as hls4ml's ``ModelGraph.trace``."""
-    outputs = {}
+    found = {}
     if network.prompt is not None:
         x = prompted(x, network.prompt, network.input)
     for stage in network.stages:
-        acc = accumulate(stage.dense, stage.source, x)
-        outputs[stage.dense.name] = requantize(acc, stage.dense.accum.frac, stage.dense.result)
-        x = activate(stage, acc)
-        if stage.relu:
-            outputs[stage.relu.name] = x
-    return outputs
+        found |= outputs(stage, accumulate(stage.dense, stage.source, x))
+        *_, x = found.values()
+    return found
 
 
 def quantize(values, to: Fixed) -> np.ndarray:

@@ -146,7 +146,8 @@ def _learn(a, x, y, learn, predictions):
             for k in range(n_stages):
                 if a.stages[k].trainable:
                     _sweep(a, k, a.old[count.slot], count)
-        compiled.base_pass(x[n], a.stages, a.casts, a.codes, a.bias, a.totals, a.sums, a.base)
+        compiled.base_pass(x[n], a.stages, a.casts, a.layers, a.layer_casts, a.parameters,
+                           a.codes, a.bias, a.totals, a.sums, a.base)
         predictions[n] = compiled.first_largest(logits)
         base, log_sum = compiled.cross_entropy(logits, y[n], a.below, a.logit[0], constants,
                                                a.exp_table, a.log_table)
@@ -189,7 +190,7 @@ def _probe(a, k, label, base, counts):
     start, n_out, amplitude = stage.x_at + stage.n_in, stage.n_out, a.amplitude[k]
     sums, z = a.sums[stage.j_at:stage.j_at + n_out], a.z[:n_out]
     errors, active = a.errors[stage.node:stage.node + n_out], a.base[start:start + n_out]
-    low, high, always = constants.error_low, constants.error_high, stage.relu == 0
+    low, high, always = constants.error_low, constants.error_high, stage.gated == 0
     out, logits = h[start:start + n_out], h[len(h) - len(below):]
     a.noise[k] = _draw(a.noise[k], signs, stage.drain_words, n_out // stage.drain_words, a.taps,
                        constants.noise_mask)
@@ -198,13 +199,13 @@ def _probe(a, k, label, base, counts):
             z[j] = signs[j] * hadamard[probe, j]
             out[j] = sums[j] + (z[j] << amplitude)
         compiled.assign(out, casts[k, ACCUM])
-        compiled.activate(stage, casts[k], h)
+        compiled.activate(stage, casts[k], a.layers, a.layer_casts, a.parameters, h)
         for b in range(k + 1, len(stages)):
             behind = stages[b]
             at = behind.x_at + behind.n_in
             compiled.accumulate(behind, casts[b], codes, bias, totals, h,
                                 h[at:at + behind.n_out])
-            compiled.activate(behind, casts[b], h)
+            compiled.activate(behind, casts[b], a.layers, a.layer_casts, a.parameters, h)
         loss, _ = compiled.cross_entropy(logits, label, below, logit, constants, exp_table,
                                          log_table)
         d = min(max(loss - base, constants.difference_low), constants.difference_high)

@@ -210,8 +210,8 @@ def _learn(a, x, y, learn, predictions):
         if len(a.stages) > constants.n_stages:
             features = a.features
             _prompt(x[n], a.codes[len(a.codes) - len(features):], features, constants)
-        compiled.base_pass(features, a.stages[:constants.n_stages], a.casts, a.codes, a.bias,
-                           a.totals, a.sums, a.base)
+        compiled.base_pass(features, a.stages[:constants.n_stages], a.casts, a.layers,
+                           a.layer_casts, a.parameters, a.codes, a.bias, a.totals, a.sums, a.base)
         predictions[n] = compiled.first_largest(logits)
         loss, _ = compiled.cross_entropy(logits, y[n], a.below, a.logit[0], constants,
                                          a.exp_table, a.log_table)
@@ -279,7 +279,7 @@ def _probe(a, x, pair, sign, ahead, sigma_log2, label, options):
             compiled.accumulate(stage, a.casts[k], a.moved, a.moved_bias, a.totals, a.probe, out)
         else:
             compiled.accumulate(stage, a.casts[k], a.codes, a.bias, a.totals, a.probe, out)
-        compiled.activate(stage, a.casts[k], a.probe)
+        compiled.activate(stage, a.casts[k], a.layers, a.layer_casts, a.parameters, a.probe)
     loss, _ = compiled.cross_entropy(a.probe[len(a.probe) - len(a.below):], label, a.below,
                                      a.logit[0], a.constants[0], a.exp_table, a.log_table)
     return loss

@@ -122,7 +122,7 @@ class LineRate:
                 break
             stage, at = stages[index], self.nodes_of(index)
             s = self._draw(stage)
-            active = activations[index + 1] != 0 if stage.relu else np.ones(len(s), bool)
+            active = activations[index + 1] != 0 if stage.gated else np.ones(len(s), bool)
             for k in range(settings.probes):
                 z = node_probe.signs(k, s)
                 nu = z << node_probe.amplitude_shift(stage.dense.accum, settings.sigma_log2)

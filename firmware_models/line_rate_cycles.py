@@ -36,6 +36,7 @@ class Geometry(NamedTuple):
     trained: np.ndarray
     hidden: np.ndarray
     n_out: np.ndarray
+    delay: np.ndarray
 
 
 def schedule(network: Network, samples: int, settings: Settings, learn=True,
@@ -70,7 +71,8 @@ def schedule(network: Network, samples: int, settings: Settings, learn=True,
         (s.dense.reuse_factor, s.drain_words, interval_cycles(s),
          max(s.drain_words, 3) if s.index in network.hidden else s.drain_words,
          trained.index(s.index) if s.index in trained else -1,
-         network.hidden.index(s.index) if s.index in network.hidden else -1, s.dense.n_out)
+         network.hidden.index(s.index) if s.index in network.hidden else -1, s.dense.n_out,
+         s.delay_cycles)
         for s in stages), strict=True)))
     arrivals, answers = np.zeros(samples, np.int64), np.zeros(samples, np.int64)
     idle, passes = _run(geometry, tags, max(network.n_in, beat_layout(network).beats),
@@ -82,7 +84,7 @@ def schedule(network: Network, samples: int, settings: Settings, learn=True,
 @njit(cache=True, nogil=True)
 def _run(geometry, tags, input_cycles, probes, n_classes, answer_beats, head_trained, resumed,
          arrivals, answers):
-    words, drain_words, interval, drain, trained, hidden, n_out = geometry
+    words, drain_words, interval, drain, trained, hidden, n_out, delay = geometry
     n_stages, samples = len(words), len(tags)
     n_trained = 0
     for s in range(n_stages):
@@ -109,7 +111,9 @@ def _run(geometry, tags, input_cycles, probes, n_classes, answer_beats, head_tra
     left, draining, word = (np.zeros(n_stages, np.int64), np.zeros(n_stages, np.int64),
                             np.zeros(n_stages, np.int64))
     again = np.zeros(n_stages, np.int64)
-    out, out_tag = np.zeros((n_stages, 3), np.int64), np.zeros((n_stages, 3), np.int64)
+    deepest = 3 + delay.max()
+    out = np.zeros((n_stages, deepest), np.int64)
+    out_tag = np.zeros((n_stages, deepest), np.int64)
     # After a sample has been learned from, its errors wait, and the coefficients before are ready.
     credit = np.full(n_stages, DELAY - resumed, np.int64)
 
@@ -163,12 +167,13 @@ def _run(geometry, tags, input_cycles, probes, n_classes, answer_beats, head_tra
             start = (hidden[s] >= 0 and left[s] > 0 and room and not accept
                      and (not draining[s] or word[s] == drain[s] - 1))
 
-            if out[s, 2]:
-                commit[behind], committed[behind] = 1, out_tag[s, 2]
-                if end and not out_tag[s, 2] & PROBE:
-                    commit[readout], committed[readout] = 1, out_tag[s, 2]
-            out[s, 2], out[s, 1] = out[s, 1], out[s, 0]
-            out_tag[s, 2], out_tag[s, 1] = out_tag[s, 1], out_tag[s, 0]
+            at = 2 + delay[s]
+            if out[s, at]:
+                commit[behind], committed[behind] = 1, out_tag[s, at]
+                if end and not out_tag[s, at] & PROBE:
+                    commit[readout], committed[readout] = 1, out_tag[s, at]
+            for k in range(at, 0, -1):
+                out[s, k], out_tag[s, k] = out[s, k - 1], out_tag[s, k - 1]
             out[s, 0] = draining[s] and word[s] == drain_words[s] - 1
             tag_out = bias_tag[s]
             if again[s]:

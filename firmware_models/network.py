@@ -1,9 +1,10 @@
 """A quantized network as plain data: what the front ends deliver and everything else reads."""
 import hashlib
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 
 import numpy as np
 
+from .activation import HardSigmoid, Linear, PRelu, Relu, ReluMax, ThresholdedRelu
 from .formats import Fixed
 
 PROMPT = "prompt"                   # name of the input prompt beside those of the layers
@@ -89,27 +90,36 @@ class Dense:
         return np.swapaxes(words, -1, -2).reshape(*lead, self.n_out, self.n_in)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Relu:
-    """y = (result)max(x, 0): hls4ml's relu, which casts positive values to its own type."""
-    name: str
-    n: int
-    result: Fixed
+Activation = Relu | ReluMax | ThresholdedRelu | PRelu | HardSigmoid | Linear
+KINDS = {kind.__name__: kind for kind in (Dense, *Activation.__args__)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A dense layer and the ReLU behind it, if any: what one hardware engine computes."""
+    """A dense layer and the elementwise layers behind it: what one hardware engine computes."""
     index: int
     dense: Dense
-    relu: Relu | None
+    activation: tuple[Activation, ...]
     source: Fixed                       # format of the stage's input codes
     drain_words: int                    # words in which the outputs leave: the successor's words
 
     @property
     def result(self) -> Fixed:
         """Format of the stage's output codes."""
-        return self.relu.result if self.relu else self.dense.result
+        return (self.dense, *self.activation)[-1].result
+
+    @property
+    def delay_cycles(self) -> int:
+        """Cycles that the activation adds to the drain."""
+        return sum(layer.delay_cycles for layer in self.activation)
+
+    @property
+    def gated(self) -> bool:
+        """Whether nodes whose output is 0 are off, and node probes leave them alone.
+
+        Only where the activation takes no cycles: a node's sign is kept before they are over.
+        """
+        return bool(self.activation) and self.activation[-1].gates and not self.delay_cycles
 
     @property
     def drain_lanes(self) -> int:
@@ -126,8 +136,9 @@ class Network:
     name : str
     input : Fixed
         Format of the features, with the rounding and overflow of hls4ml's input type.
-    layers : tuple of Dense and Relu
-        Starts and ends with a Dense (raw logits out); a Relu follows a Dense.
+    layers : tuple of Dense and Activation
+        Starts with a Dense; any number of activations follow each. Behind the last one only Linear
+        does: raw logits out.
     prompt : array of int64 [n_in], optional
         An input prompt that can learn: codes that are added to the features, of one bit more than
         these and signed. See :mod:`firmware_models.prompt`.
@@ -146,7 +157,7 @@ class Network:
     """
     name: str
     input: Fixed
-    layers: tuple[Dense | Relu, ...]
+    layers: tuple[Dense | Activation, ...]
     prompt: np.ndarray | None = None
     stages: tuple[Stage, ...] = field(init=False, repr=False)
     parts: tuple[Stage, ...] = field(init=False, repr=False)
@@ -162,20 +173,22 @@ class Network:
             if isinstance(layer, Dense):
                 if n is not None and layer.n_in != n:
                     raise ValueError(f"{layer.name}: {layer.n_in} inputs after {n} outputs")
-                stages.append(Stage(index=len(stages), dense=layer, relu=None, source=source,
-                                    drain_words=layer.n_out))
+                stages.append(Stage(index=len(stages), dense=layer, activation=(),
+                                    source=source, drain_words=layer.n_out))
                 if len(stages) > 1:
                     stages[-2] = replace(stages[-2], drain_words=layer.reuse_factor)
                 n = layer.n_out
             else:
-                if not stages or stages[-1].relu or layer.n != n:
-                    raise ValueError(f"{layer.name}: a ReLU of {layer.n} must follow a Dense layer "
+                if layer.n != n:
+                    raise ValueError(f"{layer.name}: {layer.n} outputs must follow a Dense layer "
                                      "of the same size")
-                stages[-1] = replace(stages[-1], relu=layer)
+                layer.exact(source)
+                stages[-1] = replace(stages[-1], activation=(*stages[-1].activation, layer))
             source = layer.result
-        if stages[-1].relu:
-            raise ValueError(f"{self.layers[-1].name}: the last layer must be Dense, "
-                             "so that the loss sees raw logits")
+        for layer in stages[-1].activation:
+            if not isinstance(layer, Linear):
+                raise ValueError(f"{layer.name}: behind the last Dense layer only Linear can "
+                                 "stand, so that the loss sees raw logits")
         object.__setattr__(self, "stages", tuple(stages))
         object.__setattr__(self, "parts", self.stages)
         if self.prompt is not None:
@@ -192,7 +205,7 @@ class Network:
             name=PROMPT, n_in=self.n_in, n_out=1, weight=of, bias=bias, accum=of, result=of,
             reuse_factor=self.stages[0].dense.reuse_factor, trainable=True,
             weight_codes=np.asarray(self.prompt)[None], bias_codes=np.zeros(1, int))
-        return Stage(index=len(self.stages), dense=dense, relu=None, source=self.input,
+        return Stage(index=len(self.stages), dense=dense, activation=(), source=self.input,
                      drain_words=1)
 
     @property
@@ -241,10 +254,9 @@ class Network:
     def describe(self) -> dict:
         """Structure and formats as JSON-ready data, without the weights."""
         def one(layer):
-            skip = ("weight_codes", "bias_codes")
             return {"kind": type(layer).__name__,
                     **{k: asdict(v) if isinstance(v, Fixed) else v
-                       for k, v in vars(layer).items() if k not in skip}}
+                       for k, v in vars(layer).items() if not isinstance(v, np.ndarray)}}
         prompt = {} if self.prompt is None else {"prompt": one(self.parts[-1].dense)}
         return {"name": self.name, "input": asdict(self.input),
                 "layers": [one(layer) for layer in self.layers]} | prompt
@@ -255,4 +267,27 @@ class Network:
         for stage in self.parts:
             h.update(stage.dense.weight_codes.astype("<i8").tobytes())
             h.update(stage.dense.bias_codes.astype("<i8").tobytes())
+            for layer in stage.activation:
+                for codes in vars(layer).values():
+                    if isinstance(codes, np.ndarray):
+                        h.update(codes.astype("<i8").tobytes())
         return h.hexdigest()
+
+
+def described(description: dict) -> Network:
+    """The network of a :meth:`Network.describe`, with weights and other codes of 0."""
+    def layer(plain):
+        kind = KINDS[plain["kind"]]
+        given = {k: Fixed(**v) if isinstance(v, dict) else v for k, v in plain.items()
+                 if k != "kind"}
+        if kind is Dense:
+            shapes = {"weight_codes": (given["n_out"], given["n_in"]),
+                      "bias_codes": (given["n_out"],)}
+        else:
+            shapes = {f.name: (given["n"],) for f in fields(kind) if f.name not in given}
+        return kind(**given, **{name: np.zeros(shape, np.int64)
+                                for name, shape in shapes.items()})
+
+    layers = tuple(map(layer, description["layers"]))
+    return Network(name=description["name"], input=Fixed(**description["input"]), layers=layers,
+                   prompt=np.zeros(layers[0].n_in, int) if "prompt" in description else None)

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from firmware_models.activation import Relu
 from firmware_models.formats import Fixed
 
 from .errors import HwgenError
-from .frontend.layer_list import DenseSpec, NetworkSpec, ReluSpec
+from .frontend.layer_list import DenseSpec, NetworkSpec
 
 FOLDER = Path(__file__).parent.parent / "examples" / "checkpoints"
 
@@ -56,7 +57,7 @@ def _parse(structure: dict, arrays: dict[str, np.ndarray]) -> NetworkSpec:
                 weight_codes=arrays[f"{key}.weight"].astype(np.int64),
                 bias_codes=arrays[f"{key}.bias"].astype(np.int64)))
         else:
-            layers.append(ReluSpec(name=key, **formats))
+            layers.append(Relu(name=key, n=layers[-1].n_out, **formats))
     return NetworkSpec(name=structure["name"], input=Fixed(**structure["input"]),
                        layers=tuple(layers))
 
@@ -65,8 +66,12 @@ def save(spec: NetworkSpec, folder: Path = FOLDER) -> Path:
     """Write the checkpoint of `spec`; the same network gives the same bytes."""
     layers, arrays = [], {}
     for layer in spec.layers:
+        if not isinstance(layer, DenseSpec | Relu):
+            raise ValueError(f"{layer.name}: checkpoints hold Dense and ReLU alone")
         plain = {"kind": "dense" if isinstance(layer, DenseSpec) else "relu"}
         for key, value in vars(layer).items():
+            if key == "n":              # as many as the layer before has outputs
+                continue
             if isinstance(value, np.ndarray):
                 small = value.astype(np.int8)
                 if (small != value).any():

@@ -9,16 +9,14 @@ from collections import Counter
 from importlib import metadata
 from pathlib import Path
 
-import numpy as np
 from joblib import Parallel, delayed
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from firmware_models.cycles import CycleModel
-from firmware_models.formats import Fixed
 from firmware_models.line_rate_cycles import shadow
-from firmware_models.network import Dense, Network, Relu
+from firmware_models.network import described
 from firmware_models.settings import Settings
 
 from .devices import DEVICES, RESOURCES
@@ -409,19 +407,7 @@ def _side_by_side(paths, manifests, jobs):
 
 def _cycles_per_sample(manifest):
     """Steady-state cycles per sample by the cycle model, with learning off and on."""
-    def layer(described):
-        fields = {k: Fixed(**v) if isinstance(v, dict) else v
-                  for k, v in described.items() if k != "kind"}
-        if described["kind"] == "Relu":
-            return Relu(**fields)
-        # Cycles do not depend on the weights.
-        return Dense(**fields, weight_codes=np.zeros((fields["n_out"], fields["n_in"]), np.int64),
-                     bias_codes=np.zeros(fields["n_out"], np.int64))
-
-    network = Network(name=manifest["network"]["name"], input=Fixed(**manifest["network"]["input"]),
-                      layers=tuple(map(layer, manifest["network"]["layers"])))
-    if "prompt" in manifest:
-        network = network.with_prompt()
+    network = described(manifest["network"])        # cycles do not depend on the weights
 
     def steady(settings):
         out = CycleModel(network, learning=settings is not None).run(

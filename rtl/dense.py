@@ -1,4 +1,4 @@
-"""The engine of a Dense layer and the ReLU behind it."""
+"""The engine of a Dense layer and the elementwise layers behind it."""
 from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 from firmware_models.network import Stage
 from firmware_models.rules.node_probe import MAX_PROBES
 
+from .activation import activate
 from .probe_drain import ProbeDrain
 from .requantize import requantize
 from .shapes import address, assign_tag, field_of, shape_of
@@ -26,9 +27,10 @@ class DenseEngine(wiring.Component):
     sums are complete they are copied aside and drained in the words that the next stage will read,
     through ``drain_lanes`` bias adders and casts, while the next pass is already being read.
 
-    Latency: reuse_factor + drain_words + 7 cycles from the acceptance of a pass until its vector is
-    offered by the buffer behind. Throughput: a pass per ``interval_cycles``. Back-pressure: a pass
-    starts only when its result has a slot reserved behind; from then on it never stops.
+    Latency: reuse_factor + drain_words + 7 cycles, and those of the activation, from the acceptance
+    of a pass until its vector is offered by the buffer behind. Throughput: a pass per
+    ``interval_cycles``. Back-pressure: a pass starts only when its result has a slot reserved
+    behind; from then on it never stops.
 
     Bit-exact with :func:`firmware_models.dense.accumulate` and ``activate``.
 
@@ -72,8 +74,9 @@ class DenseEngine(wiring.Component):
         `probes`: probes of each base pass whose tag asks for them.
     noise_addr, noise_k : ``Out``; noise : ``In``, one per drain lane
         `probes`: word and probe, and what to add.
-    drawn : ``Out(1)``; active : ``Out(drain_lanes)``
-        `probes`: the word on the output is of a base pass that will be probed; its active nodes.
+    drawn : ``Out(1)``; active : ``Out(drain_lanes)``; drawn_addr : ``Out``; drawn_last : ``Out(1)``
+        `probes`: a word of a base pass that will be probed, its active nodes, and whether it is the
+        last. If the activation takes no cycles, it is the word on the output.
     """
 
     def __init__(self, stage: Stage, *, tag: data.StructLayout, next_tag: data.StructLayout,
@@ -88,6 +91,8 @@ class DenseEngine(wiring.Component):
                 "noise": In(signed(dense.accum.width)).array(stage.drain_lanes),
                 "drawn": Out(1), "active": Out(stage.drain_lanes),
             }
+            if stage.delay_cycles:
+                members |= {"drawn_addr": Out(address(stage.drain_words)), "drawn_last": Out(1)}
         super().__init__(members | {
             "pass_valid": In(1), "pass_ready": Out(1), "pass_tag": In(tag),
             "x_addr": Out(address(dense.reuse_factor)),
@@ -103,6 +108,8 @@ class DenseEngine(wiring.Component):
             "o_data": Out(stage.drain_lanes * stage.result.width), "o_tag": Out(next_tag),
             "idle": Out(1),
         })
+        if probes is not None and not stage.delay_cycles:
+            self.drawn_addr, self.drawn_last = self.o_addr, self.o_commit
 
     @property
     def interval_cycles(self) -> int:
@@ -183,7 +190,7 @@ class DenseEngine(wiring.Component):
         with m.If(last[2]):
             m.d.sync += self.bias_tag.eq(mac_tag)
 
-        # DRAIN: word s holds outputs s + drain_words * c; + bias, cast, ReLU.
+        # DRAIN: word s holds outputs s + drain_words * c; + bias, cast, activation.
         draining = Signal()
         word = Signal(address(self.drain_cycles))
         last_word = word == self.drain_cycles - 1
@@ -217,8 +224,10 @@ class DenseEngine(wiring.Component):
                 "layer": Mux(is_probe, self.probes, field_of(self.bias_tag, "layer")),
             }
 
-        drained = Signal(3)
-        addr = [self.bias_addr] + [Signal(address(drain_words), name=f"addr{k}") for k in (1, 2, 3)]
+        end = 3 + stage.delay_cycles            # cycles from a drained word to its outputs
+        drained = Signal(end)
+        addr = [self.bias_addr] + [Signal(address(drain_words), name=f"addr{k}")
+                                   for k in range(1, end + 1)]
         m.d.sync += drained.eq(Cat(of_sums, drained))
         m.d.sync += [after.eq(before) for before, after in zip(addr, addr[1:], strict=False)]
         for c in range(stage.drain_lanes):
@@ -229,15 +238,22 @@ class DenseEngine(wiring.Component):
             m.d.sync += [picked.eq(chain[self.bias_addr]), held.eq(picked + noise[c]),
                          pre.eq(held + bias)]
             y = requantize(m, pre, dense.accum.frac, dense.result)
-            if stage.relu:
-                y = requantize(m, Mux(y > 0, y, 0), dense.result.frac, stage.relu.result)
+            source, at = dense.result, 3
+            for layer in stage.activation:
+                y = activate(m, layer, y, source, word=addr[at],
+                             nodes=range(c * drain_words, (c + 1) * drain_words))
+                source, at = layer.result, at + layer.delay_cycles
             m.d.comb += self.o_data.word_select(c, stage.result.width).eq(y)
+        # A pass later bias_tag is another one, so the tag waits here for the activation.
+        tags = [*[Signal(self.o_tag.shape(), name=f"tag{k}") for k in range(stage.delay_cycles)],
+                self.o_tag]
         with m.If(drained[1] & (addr[2] == 0)):
-            m.d.sync += assign_tag(self.o_tag, self.bias_tag, **probe_tag)
+            m.d.sync += assign_tag(tags[0], self.bias_tag, **probe_tag)
+        m.d.sync += [after.eq(before) for before, after in zip(tags, tags[1:], strict=False)]
         m.d.comb += [
-            self.o_en.eq(drained[2]),
-            self.o_addr.eq(addr[3]),
-            self.o_commit.eq(drained[2] & (addr[3] == drain_words - 1)),
+            self.o_en.eq(drained[-1]),
+            self.o_addr.eq(addr[-1]),
+            self.o_commit.eq(drained[-1] & (addr[-1] == drain_words - 1)),
             self.idle.eq(~(running | valid.any() | draining | drained.any())),
         ]
         if self.line_rate:
@@ -247,13 +263,16 @@ class DenseEngine(wiring.Component):
                 self.bias_last.eq(self.bias_en & (word == drain_words - 1)),
             ]
         if self.probes is not None:
-            # Without a ReLU the loss depends on every node.
+            # The probes' drains read the signs soon after: they do not wait for the activation.
+            if stage.delay_cycles:
+                m.d.comb += [self.drawn_addr.eq(addr[3]),
+                             self.drawn_last.eq(addr[3] == drain_words - 1)]
             outputs = [self.o_data.word_select(c, stage.result.width) for c in
                        range(stage.drain_lanes)]
             m.d.comb += [
                 self.noise_addr.eq(addr[1]), self.noise_k.eq(probes.k),
                 self.drawn.eq(drained[2] & probes.draws),
-                self.active.eq(Cat(y.any() for y in outputs) if stage.relu else -1),
+                self.active.eq(Cat(y.any() for y in outputs) if stage.gated else -1),
             ]
             with m.If(probes.pending):
                 m.d.comb += self.idle.eq(0)

@@ -152,7 +152,7 @@ def node_probes(m, core, registers, source, loss, progress, buffers, engines, me
         m.d.comb += [
             engine.count.eq(count),
             noise.draw.eq(engine.drawn), noise.active.eq(engine.active),
-            noise.w_addr.eq(engine.o_addr), noise.last.eq(engine.o_commit),
+            noise.w_addr.eq(engine.drawn_addr), noise.last.eq(engine.drawn_last),
             noise.addr.eq(engine.noise_addr), noise.k.eq(engine.noise_k),
             noise.sigma.eq(registers.sigma),
             *[to.eq(value) for to, value in zip(engine.noise, noise.noise, strict=True)],

@@ -3,7 +3,7 @@ import numpy as np
 
 from firmware_models.formats import Fixed
 from firmware_models.learner import compare
-from firmware_models.network import Dense, Network, Relu
+from firmware_models.network import Dense, Network
 
 from .networks import samples
 from .random_networks import random_spec
@@ -22,12 +22,11 @@ def random_network(rng, trains=lambda layer, source: True, *, prompts: bool = Fa
             if hasattr(layer, "n_in"):
                 wide = Fixed(source.width + layer.weight.width + 6,
                              source.frac + layer.weight.frac)
-                layers.append(Dense(
+                layer = Dense(
                     **vars(layer) | {"accum": layer.accum or wide}, n_in=layer.n_in,
                     n_out=layer.n_out,
-                    trainable=bool(rng.integers(3)) and trains(layer, source)))
-            else:
-                layers.append(Relu(name=layer.name, n=layers[-1].n_out, result=layer.result))
+                    trainable=bool(rng.integers(3)) and trains(layer, source))
+            layers.append(layer)
             source = layer.result
         network = Network(name="random", input=spec.input, layers=tuple(layers))
         network = network.with_prompt() if prompts and rng.integers(3) == 0 else network

@@ -1,8 +1,11 @@
 """Small networks made directly from the golden models, without a front end."""
+from dataclasses import replace
+
 import numpy as np
 
+from firmware_models.activation import PRelu, Relu
 from firmware_models.formats import Fixed
-from firmware_models.network import Dense, Network, Relu
+from firmware_models.network import Dense, Network
 
 INPUT = Fixed(8, 8, signed=False)
 HIDDEN = Fixed(8, 4, False, "RND", "SAT")
@@ -47,6 +50,20 @@ def small_network(sizes, trainable=(), reuse=None, *, seed: int = 1, extreme: bo
             layers.append(Relu(name=f"relu{k + 1}", n=n_out, result=hidden))
             source = hidden
     return Network(name="small", input=features, layers=tuple(layers))
+
+
+def activated(network: Network, activations: dict) -> Network:
+    """The network with other layers behind some of its stages, by number."""
+    return replace(network, layers=tuple(
+        layer for stage in network.stages
+        for layer in (stage.dense, *activations.get(stage.index, stage.activation))))
+
+
+def slopes(name: str, n: int, result: Fixed = HIDDEN, seed: int = 1) -> PRelu:
+    """A slope for each node, from -1 to less than 1; signed results."""
+    slope = Fixed(6, 5)
+    return PRelu(name=name, n=n, result=replace(result, signed=True), slope=slope,
+                 slope_codes=np.random.default_rng(seed).integers(slope.min, slope.max + 1, n))
 
 
 def samples(network: Network, count: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:

@@ -3,8 +3,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from firmware_models.activation import HardSigmoid, Linear, PRelu, Relu, ReluMax, ThresholdedRelu
 from firmware_models.formats import OVERFLOWS, ROUNDINGS, Fixed
-from hwgen.frontend import DenseSpec, NetworkSpec, ReluSpec
+from hwgen.frontend import DenseSpec, NetworkSpec
 
 MAX_LANES = 64              # more multipliers only take longer to compile
 
@@ -14,8 +15,8 @@ def random_spec(rng: np.random.Generator, name: str = "random") -> NetworkSpec:
 
     Formats have 2 to 10 bits with the binary point inside or outside, any rounding and overflow.
     Weights are random codes with extreme ones among them; reuse factors are any divisor of the
-    inputs that leaves at most MAX_LANES multipliers; a ReLU follows a hidden layer in two of three
-    cases. No rounding drops more bits than its operand has, which hls4ml's C++ cannot do.
+    inputs that leaves at most MAX_LANES multipliers; activations follow a hidden layer in two of
+    three cases. No rounding drops more bits than its operand has, which hls4ml's C++ cannot do.
     """
     n_layers = int(rng.integers(1, 4))
     sizes = rng.integers(1, 25, n_layers + 1)
@@ -43,10 +44,58 @@ def random_spec(rng: np.random.Generator, name: str = "random") -> NetworkSpec:
             bias_codes=random_codes(rng, bias, (n_out,)), reuse_factor=int(rng.choice(divisors))))
         source = result
         if k < n_layers - 1 and rng.integers(3):
-            source = random_format(rng, frac=result.frac - int(rng.integers(-1, 5)),
-                                   signed=bool(rng.integers(4) == 0))
-            layers.append(ReluSpec(name=f"relu{k + 1}", result=source))
+            for more in range(1 + (rng.integers(4) == 0)):
+                layers.append(random_activation(rng, f"act{k + 1}{'ab'[more]}", n_out, source))
+                source = layers[-1].result
     return NetworkSpec(name=name, input=features, layers=tuple(layers))
+
+
+def random_activation(rng, name: str, n: int, source: Fixed, kind: str | None = None):
+    """An elementwise layer; if `kind` is not given of any, a plain ReLU in a third of the cases."""
+    kind = kind or (str(rng.choice(["relu", *KINDS])) if rng.integers(3) else "relu")
+    result = random_format(rng, frac=source.frac - int(rng.integers(-1, 5)),
+                           signed=bool(rng.integers(4) == 0))
+    if kind not in ("relu", "relu_max", "thresholded"):
+        result = replace(result, signed=True)
+    parameter = random_format(rng, width=int(rng.integers(1, 9)))
+    given = {"name": name, "result": result}
+    match kind:
+        case "relu":
+            return Relu(**given, n=n)
+        case "relu_max":
+            return fitted(ReluMax(**given, n=n, limit=int(rng.choice([1, 6]))), source)
+        case "linear":
+            # hls4ml leaves out one that changes nothing.
+            return fitted(Linear(name=name, n=n, result=replace(result, width=11)), source)
+        case "thresholded":
+            # Where codes of the input lie.
+            threshold = replace(parameter, frac=source.frac + parameter.width - source.width
+                                + int(rng.integers(0, 3)))
+            code = int(random_codes(rng, threshold, ()))
+            return fitted(ThresholdedRelu(**given, n=n, threshold=threshold,
+                                          threshold_code=code or 1 - 2 * threshold.signed), source)
+        case "prelu" | "leaky":
+            codes = random_codes(rng, parameter, (n,))
+            codes = codes[:1].repeat(n) if kind == "leaky" else codes
+            return fitted(PRelu(**given, n=n, slope=parameter, slope_codes=codes), source)
+        case _:
+            slope = replace(random_format(rng), rounding="TRN", overflow="WRAP",
+                            signed=bool(rng.integers(3)))
+            shift = replace(slope, width=slope.width // 2 + 1, frac=int(rng.integers(0, 5)))
+            # In C++ they are constants, whose types have no modes.
+            return fitted(HardSigmoid(
+                **given, n=n, slope=slope, slope_code=int(random_codes(rng, slope, ())),
+                shift=shift, shift_code=int(random_codes(rng, shift, ())), tanh=kind == "hard_tanh"
+            ), source)
+
+
+KINDS = ("relu_max", "linear", "thresholded", "prelu", "leaky", "hard_sigmoid", "hard_tanh")
+
+
+def fitted(layer, source: Fixed):
+    """The layer with a result that its rounding can reach; see random_spec."""
+    least = max(frac - width for width, frac in layer.values(source))
+    return replace(layer, result=replace(layer.result, frac=max(layer.result.frac, least)))
 
 
 def random_format(rng, width: int | None = None, frac: int | None = None, signed: bool = True,

@@ -4,8 +4,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from firmware_models.activation import Relu
 from firmware_models.formats import Fixed
-from firmware_models.network import Dense, Network, Relu
+from firmware_models.network import Dense, Network
 from firmware_models.settings import Settings
 from hwgen.build import build
 from sim.errors import SimulationError

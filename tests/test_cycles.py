@@ -11,7 +11,7 @@ from firmware_models.settings import Settings
 from hwgen.build import build
 from sim.device import Device
 
-from .networks import samples, small_network
+from .networks import activated, samples, slopes, small_network
 
 needs_cpp = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 COUNT = 40
@@ -19,6 +19,9 @@ NETWORKS = {
     "one layer": (small_network((7, 3), (0,), seed=1), (0,)),
     "short readers": (small_network((12, 10, 6), (1,), {0: 1, 1: 2}, seed=2), (1,)),
     "two trained": (small_network((24, 12, 6, 5), (0, 2), {0: 6, 1: 4}, seed=3), (0, 2)),
+    "activations": (activated(small_network((12, 10, 6, 4), (0, 1, 2), {0: 3, 1: 1, 2: 2}, seed=5),
+                              {0: [slopes("a", 10), slopes("b", 10)], 1: [slopes("c", 6)]}),
+                    (0, 1, 2)),
     "slow head": (small_network((4, 20, 10), (0, 1), {0: 2}, seed=4), (0, 1)),
 }
 
@@ -140,6 +143,9 @@ def test_by_hand():
     assert alone.in_cycles.tolist() == [0, 5, 10]
     assert alone.out_cycles.tolist() == [6 + 15, 11 + 15, 16 + 15]
     assert (alone.clock_cycles, alone.passes) == (32, 3)
+    # Two multipliers behind the sums, of two cycles each.
+    slower = CycleModel(activated(small_network((5, 3, 3)), {0: [slopes("a", 3), slopes("b", 3)]}))
+    assert slower.run(1).out_cycles - CycleModel(small_network((5, 3, 3))).run(1).out_cycles == 4
     # Base and two probes follow each other after 5 cycles; then loss, fitness, sweep, release.
     settings = Settings(rule="es", layers=(0,), pairs=1, fitness="sign")
     learned = CycleModel(network).run(1, settings)

@@ -1,5 +1,7 @@
 # amaranth: UnusedElaboratable=no
 """Dense and ReLU: model by hand, engine and weight ROM against the model."""
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from amaranth.hdl import Module
@@ -7,16 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firmware_models import dense as model
+from firmware_models.activation import Linear, Relu
 from firmware_models.cycles import interval_cycles
 from firmware_models.formats import OVERFLOWS, ROUNDINGS, Fixed
-from firmware_models.network import Dense, Network, Relu
+from firmware_models.network import Dense, Network
 from rtl.dense import DenseEngine
 from rtl.shapes import tag_layout
 from rtl.vector_buffer import VectorBuffer
 from rtl.weight_rom import WeightRom
 
-from .networks import samples, small_network
+from .networks import activated, samples, slopes, small_network
 from .pysim import fields, packed, pauses, simulate, wait
+from .random_networks import random_activation
 
 
 def layer(weights, biases, **formats) -> Network:
@@ -55,16 +59,19 @@ def test_accumulate_by_hand(weights, biases, accum, x, expected):
 
 
 def test_activate_by_hand():
-    result, out = Fixed(5, 2, True, "RND", "SAT"), Fixed(3, 1, False, "TRN", "SAT")
+    result = Fixed(5, 2, True, "RND", "SAT")
     network = layer([[1], [1]], [0, 0], result=result)
     stage = network.stages[0]
     # Sixteenths to quarters, half up, clipped to -4 .. 3.75.
     np.testing.assert_array_equal(
         model.activate(stage, [[-65, -6, -7, 5, 6, 200]]), [[-16, -1, -2, 1, 2, 15]])
-    # Quarters to halves, floored, negative to 0, clipped to 3.5.
+    # Then to halves, floored; each layer takes the codes of the one before.
+    halves, out = Fixed(4, 1, True, "TRN", "SAT"), Fixed(3, 1, False)
+    stage = replace(stage, activation=(Linear(name="l", n=6, result=halves),
+                                       Relu(name="r", n=6, result=out)))
     np.testing.assert_array_equal(
-        model.relu(Relu(name="r", n=6, result=out), np.array([-16, -1, 0, 1, 3, 15]), result),
-        [0, 0, 0, 0, 1, 7])
+        list(model.outputs(stage, np.array([-65, -6, -7, 5, 6, 200])).values()),
+        [[-16, -1, -2, 1, 2, 15], [-8, -1, -1, 0, 1, 7], [0, 0, 0, 0, 1, 7]])
 
 
 def test_forward_and_trace_agree():
@@ -104,7 +111,16 @@ def narrow_accumulator() -> Network:
                                "result": Fixed(6, 4, True, "RND", "WRAP")}), relu, last))
 
 
+WIDE = small_network((6, 6, 3), reuse={1: 3})       # drains two lanes in three words
+RELU = Relu(name="relu", n=6, result=Fixed(8, 4, False))
 NETWORKS = {
+    "slopes": (activated(WIDE, {0: [slopes("slopes", 6)]}), 0),
+    "two layers": (activated(WIDE, {0: [RELU, replace(RELU, name="again", result=Fixed(6, 3))]}),
+                   0),
+    # Several passes are in the activation: tags, addresses and slopes stay apart.
+    "long activation, one word": (activated(
+        small_network((6, 6, 3), reuse={0: 3, 1: 1}),
+        {0: [slopes(f"slopes{k}", 6, seed=k) for k in range(3)]}), 0),
     "one word": (small_network((6, 4, 3), reuse={0: 1, 1: 2}, extreme=True), 0),
     "several inputs a word": (small_network((12, 6, 3), reuse={0: 4, 1: 3}), 0),
     "one input a word": (small_network((6, 4, 3), reuse={1: 1}), 0),
@@ -215,7 +231,7 @@ def test_engine_equals_model(case, idle, stall):
     assert vectors == [(n, n % 3 == 0, y.tolist()) for n, y in enumerate(expected)]
     if (idle, stall) == ("none", "none"):
         words = stage.dense.reuse_factor + stage.drain_words
-        assert offered[0] - accepted[0] == words + 7
+        assert offered[0] - accepted[0] == words + 7 + stage.delay_cycles
         interval = DenseEngine(stage, tag=tag_layout(), next_tag=tag_layout()).interval_cycles
         assert interval == interval_cycles(stage)
         # Two slots behind: the third pass waits for the first to have left.
@@ -230,27 +246,36 @@ def drawn(widths, fracs, signed=None, overflows=OVERFLOWS):
                      st.sampled_from(ROUNDINGS), st.sampled_from(overflows))
 
 
+def drawn_layer(data, name, n, source):
+    rng = np.random.default_rng(data.draw(st.integers(0, 999)))
+    return random_activation(rng, name, n, source)
+
+
 @settings(max_examples=25)
 @given(st.data())
 def test_engine_equals_model_in_any_format(data):
     """Binary points that do not meet, modes of every kind, codes at both ends."""
-    n_in, n_out, relu = 4, 2, data.draw(st.booleans())
+    n_in, n_out, layers = 4, 2, data.draw(st.integers(0, 2))
     source, weight, bias = (data.draw(drawn((1, 8), (-2, 8))) for _ in range(3))
     accum = data.draw(drawn((2, 20), (-3, 12), overflows=("WRAP",)))
-    result, out = data.draw(drawn((1, 12), (-2, 8))), data.draw(drawn((1, 8), (-2, 8)))
+    of = result = data.draw(drawn((1, 12), (-2, 8)))
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
 
     def codes(of, shape):
         return np.where(rng.random(shape) < 0.4, rng.choice([of.min, of.max], shape),
                         rng.integers(of.min, of.max + 1, shape))
 
+    activation = []
+    for k in range(layers):
+        activation.append(drawn_layer(data, f"act{k}", n_out, of))
+        of = activation[-1].result
     last = small_network((n_out, 2), reuse={0: data.draw(st.sampled_from([1, 2]))}).layers[0]
     network = Network(name="drawn", input=source, layers=(
         Dense(name="fc", n_in=n_in, n_out=n_out,
               reuse_factor=data.draw(st.sampled_from([1, 2, 4])), weight=weight, bias=bias,
               accum=accum, result=result, weight_codes=codes(weight, (n_out, n_in)),
               bias_codes=codes(bias, n_out)),
-        *([Relu(name="relu", n=n_out, result=out)] if relu else []), last))
+        *activation, last))
     stage, x = network.stages[0], codes(source, (6, n_in))
     vectors, _, _ = run_engine(network, 0, x, "none", "none")
     expected = model.activate(stage, model.accumulate(stage.dense, source, x))

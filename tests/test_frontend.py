@@ -99,7 +99,7 @@ PRECISION = {"weight": "ap_fixed<6,1>", "bias": "ap_fixed<8,3>", "accum": "auto"
 
 
 def graph(folder, *, precision=(), layer=(), model=(), config=(), nodes=(), weight=0.0, bias=True,
-          features="ap_ufixed<8,0>"):
+          features="ap_ufixed<8,0>", more=()):
     """A model 6 - fc1 4 - `nodes`, changed by what is given."""
     first = {"name": "fc1", "class_name": "Dense", "inputs": ["features"], "n_in": 6, "n_out": 4,
              "weight_data": np.full((6, 4), weight), "bias_data": np.zeros(4) if bias else None}
@@ -117,7 +117,7 @@ def graph(folder, *, precision=(), layer=(), model=(), config=(), nodes=(), weig
             "Model": {"Precision": "ap_fixed<16,6>", "ReuseFactor": 3, "Strategy": "Resource"}
             | dict(model),
             "LayerName": {"features": {"Precision": {"result": features}},
-                          "fc1": settings | dict(layer)}}
+                          "fc1": settings | dict(layer)} | dict(more)}
         return ModelGraph.from_layer_list(full, layers, ["features"], [layers[-1]["name"]])
 
 
@@ -135,14 +135,25 @@ REFUSED = {
                              "axis": -1}]),
                 "out: a softmax, needs raw logits at the end; drop it"),
     "unknown layer": (dict(nodes=[{"name": "act", "class_name": "Activation",
-                                   "activation": "tanh"}]),
-                      "act: unknown layer kind Activation tanh, needs Dense or ReLU; replace it"),
-    "ends with relu": (dict(nodes=[relu()]), "relu1: the network ends with a ReLU, needs raw"),
-    "relu after relu": (dict(nodes=[relu(), relu("relu2"),
-                                    {"name": "fc2", "class_name": "Dense", "n_out": 3,
-                                     "weight_data": np.zeros((4, 3)), "bias_data": np.zeros(3)}],
-                             model={"ReuseFactor": 2}),
-                        "relu2: a ReLU of 4 must follow a Dense layer"),
+                                   "activation": "softplus"}]),
+                      "act: unknown layer kind Activation softplus, needs one of docs/layers.md; "
+                      "replace it"),
+    "ends with relu": (dict(nodes=[relu()]), "relu1: the network ends with an activation, needs"),
+    "no dense before": (dict(nodes=[relu(inputs=["features"])]), "relu1: fed by features, needs"),
+    "slope not a code": (dict(nodes=[{"name": "act", "class_name": "PReLU", "activation": "prelu",
+                                      "param_data": np.full(4, 0.3)}]),
+                         r"act: param 0\.3 is not a value of fixed<16,6>; round and clip"),
+    "slope out of range": (dict(nodes=[{"name": "act", "class_name": "LeakyReLU",
+                                        "activation": "leakyrelu", "activ_param": 32.5}]),
+                           r"act: slope 32\.5 does not fit fixed<16,6>; set LayerName: act: "),
+    "activation too wide": (dict(nodes=[relu(), {"name": "act", "class_name": "LeakyReLU",
+                                                 "activation": "leakyrelu", "activ_param": 0.5}],
+                                 precision={"result": "ap_fixed<60,5>"},
+                                 more={"relu1": {"Precision": {"result": "ap_fixed<50,5>"}}}),
+                            "act: its numbers need 66 bits, 62 are possible"),
+    "activation rounds too much": (dict(
+        nodes=[relu()], more={"relu1": {"Precision": {"result": "ap_fixed<12,44,AP_RND>"}}}),
+        "relu1: result type .* rounds away .* bits of a value that has 12"),
     "strategy": (dict(layer={"Strategy": "Latency"}),
                  "fc1: strategy latency, needs Resource; set LayerName: fc1: Strategy: Resource"),
     "reuse factor": (dict(layer={"ReuseFactor": 5}),

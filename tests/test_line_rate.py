@@ -2,15 +2,17 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from firmware_models.dense import forward
+from firmware_models.formats import Fixed
 from firmware_models.learner import Learner
 from firmware_models.loss import cross_entropy
 from firmware_models.network import Network
 from firmware_models.rules import node_probe
 from firmware_models.settings import Settings
 
-from .networks import samples, small_network
+from .networks import HIDDEN, samples, small_network
 
 SETTINGS = Settings(layers=(0,), head_shift=7)
 
@@ -127,9 +129,10 @@ def test_turn_alternates_what_is_probed():
         assert learner.state.passes == (n + 1) * 5
 
 
-def test_probes_by_definition():
+@pytest.mark.parametrize("hidden", [HIDDEN, Fixed(8, 8, True, "RND")], ids=["clips", "wraps"])
+def test_probes_by_definition(hidden):
     """e_j = a_j sum_k D_k z_kj, with noise added to the pre-activations of a float-free copy."""
-    network = small_network((5, 6, 3), (0,), seed=8)
+    network = small_network((5, 6, 3), (0,), seed=8, hidden=hidden)
     stage, head = network.stages
     learner = Learner(network, Settings(layers=(0,), probes=8, lr_shift=15, seed=77))
     x, y = samples(network, 1, seed=4)
@@ -144,16 +147,21 @@ def test_probes_by_definition():
 
     def loss(noise):
         hidden = np.maximum(pre + noise, 0)
-        drop = stage.dense.accum.frac - stage.relu.result.frac
-        hidden = np.minimum(hidden + (1 << drop - 1) >> drop, stage.relu.result.max)
+        drop = stage.dense.accum.frac - stage.result.frac
+        hidden = hidden + (1 << drop - 1) >> drop
+        if stage.result.overflow == "SAT":
+            hidden = np.minimum(hidden, stage.result.max)
+        else:
+            hidden = (hidden + 128 & 255) - 128
         return hidden, int(cross_entropy(_logits(head, hidden), y[0], head.result))
 
     hidden, base = loss(0)
+    assert (hidden == 0).any() and (hidden < 0).any() == stage.result.signed
     expected = np.zeros(6, int)
     for k in range(8):
         z = np.array([s * (-1) ** (j & k).bit_count() for j, s in enumerate(signs)])
         # 2**(5 - 6) of the pre-activation.
-        expected += (hidden > 0) * z * (loss(z << stage.dense.accum.frac - 1)[1] - base)
+        expected += (hidden != 0) * z * (loss(z << stage.dense.accum.frac - 1)[1] - base)
     learner.step(x[0], int(y[0]))
     assert learner.state.errors.tolist() == expected.tolist() and expected.any()
     assert learner.state.passes == 9

@@ -10,6 +10,8 @@ from functools import cache, partial
 import numpy as np
 import pytest
 
+from firmware_models.activation import Relu
+from firmware_models.dense import trace
 from firmware_models.formats import Fixed
 from firmware_models.learner import Learner, compare
 from firmware_models.sample_packets import LEARN, beat_layout, pack
@@ -18,7 +20,7 @@ from hwgen.build import build
 from sim.device import Device
 
 from .lockstep import lockstep
-from .networks import samples, small_network
+from .networks import activated, samples, slopes, small_network
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 # Activations that fill their format, for steps of weights are taken from their upper bits.
@@ -32,9 +34,10 @@ CORES = {
     # Drains of 5 words with 3 lanes, and of 7 with 1; the head stays.
     "odd": (network((9, 15, 7, 3), (0, 1), {0: 3, 1: 5, 2: 7}, seed=4), 0, ("np",)),
     "wide": (network((9, 70, 4), (0, 1), {1: 14}, seed=5), 8, ("np",)),
-    # A ReLU whose result may wrap to below 0: only a node at 0 is off.
-    "wraps": (network((9, 8, 4), (0, 1), {0: 3, 1: 4}, seed=10,
-                      hidden=Fixed(7, 7, True, "RND", "WRAP")), 4, ("np",)),
+    # Slopes in the first; in the second, outputs of the ReLU that wrap to below 0 are active.
+    "activations": (activated(network((12, 8, 6, 4), (0, 1, 2), {0: 4, 1: 4, 2: 3}), {
+        0: [slopes("slopes", 8, Fixed(8, 6, True, "RND", "SAT"))],
+        1: [Relu(name="wraps", n=6, result=Fixed(8, 7))]}), 4, ("np", "es")),
     "single layer": (network((11, 5), (0,), seed=6, source=Fixed(9, 4)), 3, ("np",)),
     "head alone": (network((12, 8, 6, 4), (2,), {0: 4, 2: 3}, seed=9), 4, ("np",)),
     "multipliers": (network((8, 9, 6, 4), (0, 2), {0: 4, 1: 3, 2: 3}, seed=8), 4, ("np",)),
@@ -103,16 +106,24 @@ def test_one_word_passes(core, pauses):
 
 @pytest.mark.parametrize("name, layers", [
     ("odd", (0, 1)), ("odd", (1,)), ("wide", (0, 1)), ("single layer", (0,)),
-    ("head alone", (2,)), ("multipliers", (0, 2)), ("wraps", (0, 1))])
+    ("head alone", (2,)), ("multipliers", (0, 2))])
 def test_shapes(core, name, layers):
-    """Outputs that are no power of two; more than 32 of them; 0, 3 and 8 residual bits.
-
-    A signed activation that wraps.
-    """
+    """Outputs that are no power of two; more than 32 of them; 0, 3 and 8 residual bits."""
     learner = lockstep(core(name), (
         Settings(layers=layers, probes=5, lr_shift=6, head_shift=5, seed=45), 40),
         learn_share=0.9, predict_share=0.1)
     assert moved(learner) == set(layers)
+
+
+def test_activations(core):
+    network, *_ = core("activations")
+    outputs = trace(network, samples(network, 40)[0])["wraps"]
+    assert (outputs < 0).any() and (outputs == 0).any()
+    learner = lockstep(core("activations"), (
+        Settings(layers=(0, 1, 2), probes=5, lr_shift=6, head_shift=5, seed=45), 60),
+        (Settings(rule="es", layers=(0, 1, 2), pairs=3, seed=47), 6),
+        learn_share=0.9, predict_share=0.1)
+    assert moved(learner) == {0, 1, 2}
 
 
 def test_rules_in_turn(core):

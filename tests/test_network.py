@@ -1,11 +1,13 @@
 """The network description: word layout by hand, stages, refusals."""
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from firmware_models.activation import Linear, PRelu, Relu
 from firmware_models.formats import Fixed
-from firmware_models.network import Dense, Network, Relu
+from firmware_models.network import Dense, Network, described
 
 from .networks import small_network
 
@@ -69,6 +71,30 @@ def test_digest_sees_every_part():
     assert net.digest() == small_network((4, 3, 2)).digest()
 
 
+def test_activations_of_a_stage():
+    logits = Linear(name="logits", n=2, result=Fixed(9, 3))
+    layers = dense("a"), RELU, prelu(), dense("b", n_in=2), logits
+    first, last = network(*layers).stages
+    assert first.activation == layers[1:3] and last.activation == (logits,)
+    assert (first.result, last.source, last.result) == (Fixed(8, 4), Fixed(8, 4), Fixed(9, 3))
+    assert (first.delay_cycles, last.delay_cycles) == (2, 0)
+    # Nodes are off where a ReLU comes last, and soon enough.
+    for between, gated in (((), False), ((RELU,), True), ((logits, RELU), True),
+                           ((RELU, logits), False), ((prelu(), RELU), False)):
+        assert network(dense("a"), *between, dense("b", n_in=2)).stages[0].gated == gated
+    changed = network(*layers[:2], prelu(slope_codes=[-3, 4]), *layers[3:])
+    assert changed.digest() != network(*layers).digest()
+
+
+@pytest.mark.parametrize("prompt", [False, True])
+def test_described(prompt):
+    net = network(dense("a"), RELU, prelu(), dense("b", n_in=2, trainable=True))
+    net = net.with_prompt() if prompt else net
+    got = described(json.loads(json.dumps(net.describe())))
+    assert got.describe() == net.describe() and got.trainable == net.trainable
+    assert not got.stages[0].dense.weight_codes.any() and not got.layers[2].slope_codes.any()
+
+
 @pytest.mark.parametrize("change, message", [
     ({"n_out": 0}, "fc: 4 inputs and 0 outputs"),
     ({"reuse_factor": 3}, "fc: reuse factor 3 does not divide its 4 inputs"),
@@ -86,6 +112,11 @@ def test_refused_layers(change, message):
         dense(**change)
 
 
+def prelu(**more):
+    return PRelu(**{"name": "slopes", "n": 2, "result": Fixed(8, 4), "slope": Fixed(4, 2),
+                    "slope_codes": [-3, 5]} | more)
+
+
 RELU = Relu(name="relu", n=2, result=Fixed(8, 4, False))
 
 
@@ -93,10 +124,11 @@ RELU = Relu(name="relu", n=2, result=Fixed(8, 4, False))
     ((), "net: a network needs at least one Dense layer"),
     ((dense("a"), dense("b")), "b: 4 inputs after 2 outputs"),
     ((dense("a"), dense("a", n_in=2)), "net: two layers of the same name"),
-    ((RELU, dense("a")), "relu: a ReLU of 2 must follow a Dense layer of the same size"),
-    ((dense("a", n_out=3), RELU), "relu: a ReLU of 2 must follow"),
-    ((dense("a"), RELU, replace(RELU, name="again"), dense("b", n_in=2)), "again: a ReLU of 2"),
-    ((dense("a"), RELU), "relu: the last layer must be Dense, so that the loss sees raw logits"),
+    ((RELU, dense("a")), "relu: 2 outputs must follow a Dense layer of the same size"),
+    ((dense("a", n_out=3), RELU), "relu: 2 outputs must follow"),
+    ((dense("a"), RELU, replace(RELU, name="again", n=3)), "again: 3 outputs must follow"),
+    ((dense("a"), RELU), "relu: behind the last Dense layer only Linear can stand, so that"),
+    ((dense("a"), prelu(slope=Fixed(60, 2)), dense("b", n_in=2)), "slopes: .* 68 bits"),
 ])
 def test_refused_chains(layers, message):
     with pytest.raises(ValueError, match=message):

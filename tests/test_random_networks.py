@@ -31,9 +31,8 @@ def emulate(specs, xs, folder) -> list[dict]:
     codes = []
     for spec, prefix, output in zip(specs, prefixes, outputs, strict=True):
         values = {layer.name: layers[prefix + layer.name] for layer in spec.layers}
-        assert (values[spec.layers[-1].name].reshape(SAMPLES, -1)
-                == output.reshape(SAMPLES, -1)).all()
-        codes.append({layer.name: values[layer.name].reshape(SAMPLES, -1)
+        assert (values[spec.layers[-1].name].ravel() == output.ravel()).all()
+        codes.append({layer.name: values[layer.name].reshape(len(xs[0]), -1)
                       * 2.0 ** layer.result.frac for layer in spec.layers})
     return codes
 

@@ -1,8 +1,7 @@
 """Front ends: the only folder that knows hls4ml. What leaves it are our own descriptions."""
 from .emulation import Emulation
 from .keras import from_keras
-from .layer_list import DenseSpec, NetworkSpec, ReluSpec, from_layers
+from .layer_list import DenseSpec, NetworkSpec, from_layers
 from .lower import lower
 
-__all__ = ["DenseSpec", "Emulation", "NetworkSpec", "ReluSpec", "from_keras", "from_layers",
-           "lower"]
+__all__ = ["DenseSpec", "Emulation", "NetworkSpec", "from_keras", "from_layers", "lower"]

@@ -3,7 +3,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from firmware_models.activation import HardSigmoid, Linear, PRelu, Relu, ReluMax, ThresholdedRelu
 from firmware_models.formats import Fixed
+from firmware_models.network import Activation
 
 from ..errors import HwgenError
 from .quiet import quiet
@@ -46,18 +48,14 @@ class DenseSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReluSpec:
-    """y = (result)max(x, 0)."""
-    name: str
-    result: Fixed
-
-
-@dataclass(frozen=True, kw_only=True)
 class NetworkSpec:
-    """What hls4ml is asked to build: layers in order, fed by features of format `input`."""
+    """What hls4ml is asked to build: layers in order, fed by features of format `input`.
+
+    Elementwise layers are described as everywhere: :mod:`firmware_models.activation`.
+    """
     name: str
     input: Fixed
-    layers: tuple[DenseSpec | ReluSpec, ...]
+    layers: tuple[DenseSpec | Activation, ...]
 
     @property
     def dense(self) -> tuple[DenseSpec, ...]:
@@ -149,8 +147,9 @@ def model_graph(specs, prefixes, output_dir, trace: bool):
                 node, setting = _dense(layer)
                 n = layer.n_out
             else:
-                node = {"class_name": "Activation", "activation": "relu", "n_in": n}
-                setting = {"Precision": {"result": _type(layer.result)}}
+                node, precision = _activation(layer)
+                node = {"n_in": n, **node}
+                setting = {"Precision": {"result": _type(layer.result)} | precision}
             name = prefix + layer.name
             nodes.append({"name": name, "inputs": [nodes[-1]["name"]], **node})
             settings[name] = {**setting, "Trace": trace}
@@ -184,6 +183,40 @@ def _dense(layer: DenseSpec) -> tuple[dict, dict]:
                       "accum": _type(layer.accum) if layer.accum else "auto",
                       "result": _type(layer.result)}}
     return node, setting
+
+
+def _activation(layer) -> tuple[dict, dict]:
+    """Node and types of an elementwise layer, in hls4ml's words."""
+    def node(class_name, activation, **more):
+        return {"class_name": class_name, "activation": activation, **more}
+
+    match layer:
+        case Relu():
+            return node("Activation", "relu"), {}
+        case ReluMax():
+            return node("Activation", f"relu{layer.limit}"), {}
+        case Linear():
+            return node("Activation", "linear"), {}
+        case ThresholdedRelu():
+            threshold = layer.threshold_code * 2.0 ** -layer.threshold.frac
+            return (node("ThresholdedReLU", "thresholdedrelu", activ_param=threshold),
+                    {"param": _type(layer.threshold)})
+        case PRelu():
+            slopes, param = layer.slope_codes * 2.0 ** -layer.slope.frac, _type(layer.slope)
+            if len(set(slopes)) == 1:
+                return (node("LeakyReLU", "leakyrelu", activ_param=float(slopes[0])),
+                        {"param": param})
+            return node("PReLU", "prelu", param_data=slopes), {"param": param}
+        case HardSigmoid():
+            from hls4ml.model.types import FixedPrecisionType
+            parameters = {}
+            for what in ("slope", "shift"):
+                of = getattr(layer, what)
+                parameters |= {
+                    what: getattr(layer, f"{what}_code") * 2.0 ** -of.frac,
+                    f"{what}_prec": FixedPrecisionType(of.width, of.width - of.frac, of.signed)}
+            return node("HardActivation", "hard_tanh" if layer.tanh else "hard_sigmoid",
+                        **parameters), {}
 
 
 def _type(fixed: Fixed) -> str:

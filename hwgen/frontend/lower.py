@@ -1,11 +1,14 @@
 """From a finished hls4ml ModelGraph to our own description of the network, or a clear refusal."""
+import math
 from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 
+from firmware_models.activation import HardSigmoid, Linear, PRelu, Relu, ReluMax, ThresholdedRelu
 from firmware_models.formats import OVERFLOWS, ROUNDINGS, Fixed
-from firmware_models.network import Dense, Network, Relu
+from firmware_models.network import Dense, Network
+from firmware_models.requantize import requantize
 
 from ..errors import HwgenError
 from .contract import check_trainable
@@ -18,7 +21,8 @@ def lower(model_graph, trainable=None) -> Network:
     ----------
     model_graph : hls4ml.model.ModelGraph
         Backend Hwgen or Vitis, io_parallel, types final (flow ``vitis:ip`` applied): an input,
-        Dense layers of strategy Resource, ReLU between them, raw logits at the end.
+        Dense layers of strategy Resource, activations between them (docs/layers.md), raw logits at
+        the end.
     trainable : iterable of str, optional
         Names of the Dense layers that will learn, by default those with ``Trainable: True`` (back
         end Hwgen); they must fulfil the contract of :func:`check_trainable`.
@@ -46,14 +50,14 @@ def lower(model_graph, trainable=None) -> Network:
             if node.name in trainable:
                 check_trainable(node, layer, source)
                 layer = replace(layer, trainable=True)
-        elif _is_relu(node):
-            layer = Relu(name=node.name, n=_size(node), result=_result(node))
-            _check_cast(node.name, "result", source.width, source.frac, layer.result)
-        elif node.class_name == "Activation" and node.get_attr("activation") == "linear":
-            _check_linear(node, source)
-            continue
         else:
-            raise HwgenError(_unknown(node))
+            layer = _activation(node)
+            try:
+                layer.exact(source)
+            except ValueError as error:
+                raise HwgenError(str(error)) from error
+            for width, frac in layer.values(source):
+                _check_cast(node.name, "result", width, frac, layer.result)
         layers.append(layer)
         source = layer.result
     names = [layer.name for layer in layers if isinstance(layer, Dense)]
@@ -61,9 +65,9 @@ def lower(model_graph, trainable=None) -> Network:
         if name not in names:
             raise HwgenError(f"{name}: no such layer to train; the layers with weights are "
                              f"{', '.join(names)}")
-    if layers and not isinstance(layers[-1], Dense):
-        raise HwgenError(f"{layers[-1].name}: the network ends with a ReLU, needs raw logits at "
-                         "the end; remove the activation of the last Dense layer from the model")
+    if layers and not isinstance(layers[-1], Dense | Linear):
+        raise HwgenError(f"{layers[-1].name}: the network ends with an activation, needs raw "
+                         "logits at the end; remove the activation of the last Dense layer")
     try:
         return Network(name=model_graph.config.get_project_name(), input=network_input,
                        layers=tuple(layers))
@@ -185,23 +189,53 @@ def _result(node) -> Fixed:
     return fixed(node.get_output_variable().type.precision, node.name, "result")
 
 
-def _is_relu(node) -> bool:
-    kind = node.get_attr("activation")
-    # hls4ml 1.3.0 turns the Keras 3 layer ReLU into a thresholded one whose threshold is 0.
-    return (node.class_name == "Activation" and kind == "relu"
-            or kind == "thresholdedrelu" and node.get_attr("activ_param") == 0)
+def _activation(node):
+    """An elementwise layer of :mod:`firmware_models.activation`."""
+    name, function = node.name, (node.get_attr("activation") or "").lower()
+    common = {"name": name, "n": int(np.prod(node.get_output_variable().shape)),
+              "result": _result(node)}
+    match node.class_name, function:
+        case "Activation", "relu":
+            return Relu(**common)
+        case "Activation", "relu1" | "relu6":
+            return ReluMax(**common, limit=int(function.removeprefix("relu")))
+        case "Activation", "linear":
+            return Linear(**common)
+        case _, "thresholdedrelu":
+            # hls4ml 1.3.0 turns the Keras 3 layer ReLU into a thresholded one whose threshold is 0.
+            if node.get_attr("activ_param") == 0:
+                return Relu(**common)
+            threshold = fixed(node.types["param_t"].precision, name, "param")
+            return ThresholdedRelu(**common, threshold=threshold, threshold_code=_code(
+                node.get_attr("activ_param"), threshold, name, "threshold"))
+        case _, "leakyrelu":
+            slope = fixed(node.types["param_t"].precision, name, "param")
+            code = _code(node.get_attr("activ_param"), slope, name, "slope")
+            return PRelu(**common, slope=slope, slope_codes=np.full(common["n"], code))
+        case "PReLU", _:
+            param = node.weights["param"]
+            slope = fixed(param.type.precision, name, "param")
+            codes = _codes(param.data, slope, name, "param")
+            return PRelu(**common, slope=slope, slope_codes=codes.ravel())
+        case "HardActivation", "hard_sigmoid" | "hard_tanh":
+            parameters = {}
+            for what in ("slope", "shift"):
+                of = fixed(node.get_attr(f"{what}_t").precision, name, what)
+                parameters |= {what: of, f"{what}_code": _code(node.get_attr(what), of, name, what)}
+            return HardSigmoid(**common, **parameters, tanh=function == "hard_tanh")
+    raise HwgenError(_unknown(node))
 
 
-def _size(node) -> int:
-    return int(np.prod(node.get_output_variable().shape))
-
-
-def _check_linear(node, source: Fixed) -> None:
-    """A linear activation that hls4ml leaves in must not change the type of what passes."""
-    result = _result(node)
-    if result != source:
-        raise HwgenError(f"{node.name}: a linear activation casts {source} to {result}; set "
-                         f"LayerName: {node.name}: Precision: result to {source}, or remove it")
+def _code(value, to: Fixed, name: str, what: str) -> int:
+    """Code of a parameter that hls4ml's C++ has as a decimal literal and casts to its type."""
+    # What is cut off here is below every bit that a rounding of `to` looks at.
+    frac = to.frac + 40
+    code = int(requantize(math.floor(Fraction(float(str(value))) * 2 ** frac), frac,
+                          replace(to, overflow="SAT")))
+    if abs(code * Fraction(2) ** -to.frac - Fraction(float(str(value)))) >= Fraction(2) ** -to.frac:
+        raise HwgenError(f"{name}: {what} {value} does not fit {to}; set LayerName: {name}: "
+                         "Precision: param to a wider type")
+    return code
 
 
 def _unknown(node) -> str:
@@ -212,5 +246,5 @@ def _unknown(node) -> str:
                 f"part of the loss (set LayerName: {node.name}: Skip: true, or end the model with "
                 "Dense)")
     kind = f"{kind} {activation}" if activation else kind
-    return (f"{node.name}: unknown layer kind {kind}, needs Dense or ReLU; replace it in the model "
-            "(a BatchNormalization behind Dense can be folded into its weights)")
+    return (f"{node.name}: unknown layer kind {kind}, needs one of docs/layers.md; replace it in "
+            "the model (a BatchNormalization behind Dense can be folded into its weights)")
