@@ -150,6 +150,26 @@ class Linear(_Elementwise):
     result: Fixed
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BatchNorm(_Elementwise):
+    """y = (result)(x * scale + bias) with a scale and a bias for each node: hls4ml's normalize."""
+    name: str
+    n: int
+    result: Fixed
+    scale: Fixed
+    scale_codes: np.ndarray
+    bias: Fixed
+    bias_codes: np.ndarray
+    delay_cycles: ClassVar[int] = 2     # the multiplier's inputs, and its product with the bias
+
+    def __post_init__(self):
+        self._check_codes("scale")
+        self._check_codes("bias")
+
+    def values(self, source: Fixed):
+        return (_sum(source, self.scale, self.bias),)
+
+
 def _sum(source: Fixed, factor: Fixed, term: Fixed) -> tuple[int, int]:
     """Width and fraction bits of an exact source * factor + term."""
     frac = max(source.frac + factor.frac, term.frac)
@@ -189,13 +209,19 @@ def linear(layer: Linear, x, source: Fixed) -> np.ndarray:
     return requantize(x, source.frac, layer.result)
 
 
+def batch_norm(layer: BatchNorm, x, source: Fixed) -> np.ndarray:
+    frac = max(source.frac + layer.scale.frac, layer.bias.frac)
+    total = _at(np.asarray(x) * layer.scale_codes, source.frac + layer.scale.frac, frac)
+    return requantize(total + _at(layer.bias_codes, layer.bias.frac, frac), frac, layer.result)
+
+
 def _at(codes, frac: int, more: int) -> np.ndarray:
     """Codes with `more` fraction bits of values that have `frac`."""
     return np.asarray(codes, np.int64) << more - frac
 
 
 FUNCTIONS = {Relu: relu, ReluMax: relu_max, ThresholdedRelu: thresholded_relu, PRelu: prelu,
-             HardSigmoid: hard_sigmoid, Linear: linear}
+             HardSigmoid: hard_sigmoid, Linear: linear, BatchNorm: batch_norm}
 
 
 def apply(layer, x, source: Fixed) -> np.ndarray:

@@ -21,7 +21,7 @@ import numpy as np
 from numba import njit
 
 from . import drift, loss
-from .activation import HardSigmoid, Linear, PRelu, Relu, ReluMax, ThresholdedRelu
+from .activation import BatchNorm, HardSigmoid, Linear, PRelu, Relu, ReluMax, ThresholdedRelu
 from .formats import ROUNDINGS, Fixed
 from .learner import Learner, State
 from .loss import LOGIT
@@ -256,6 +256,9 @@ def elementwise(layer, source: Fixed) -> tuple[dict, tuple, list]:
             fields["threshold"] = layer.floor(source)
         case PRelu():
             below = layer.slope_codes << frac - source.frac - layer.slope.frac
+        case BatchNorm():
+            above = below = layer.scale_codes << frac - source.frac - layer.scale.frac
+            offset = layer.bias_codes << frac - layer.bias.frac
         case HardSigmoid():
             # As hard_tanh twice as much, less 1: so are its ends.
             above = below = layer.slope_code << frac - source.frac - layer.slope.frac + layer.tanh

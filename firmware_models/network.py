@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 
 import numpy as np
 
-from .activation import HardSigmoid, Linear, PRelu, Relu, ReluMax, ThresholdedRelu
+from .activation import BatchNorm, HardSigmoid, Linear, PRelu, Relu, ReluMax, ThresholdedRelu
 from .formats import Fixed
 
 PROMPT = "prompt"                   # name of the input prompt beside those of the layers
@@ -90,7 +90,7 @@ class Dense:
         return np.swapaxes(words, -1, -2).reshape(*lead, self.n_out, self.n_in)
 
 
-Activation = Relu | ReluMax | ThresholdedRelu | PRelu | HardSigmoid | Linear
+Activation = Relu | ReluMax | ThresholdedRelu | PRelu | HardSigmoid | Linear | BatchNorm
 KINDS = {kind.__name__: kind for kind in (Dense, *Activation.__args__)}
 
 

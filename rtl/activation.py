@@ -1,7 +1,15 @@
 """Elementwise layers behind a Dense layer, one lane of a drained word at a time."""
 from amaranth import *
 
-from firmware_models.activation import HardSigmoid, Linear, PRelu, Relu, ReluMax, ThresholdedRelu
+from firmware_models.activation import (
+    BatchNorm,
+    HardSigmoid,
+    Linear,
+    PRelu,
+    Relu,
+    ReluMax,
+    ThresholdedRelu,
+)
 from firmware_models.formats import Fixed
 
 from .requantize import requantize
@@ -76,6 +84,15 @@ def linear(m, layer, x, source, nodes, word):
     return requantize(m, x, source.frac, layer.result)
 
 
+def batch_norm(m, layer, x, source, nodes, word):
+    _, frac = layer.exact(source)
+    held, scale, held_word = Signal(shape_of(source)), Signal(shape_of(layer.scale)), _held(m, word)
+    m.d.sync += [held.eq(x), scale.eq(_parameter(layer.scale_codes, nodes, word))]
+    bias = _parameter(layer.bias_codes, nodes, held_word) << frac - layer.bias.frac
+    total = _held(m, (held * scale << frac - source.frac - layer.scale.frac) + bias)
+    return requantize(m, total, frac, layer.result)
+
+
 def _parameter(codes, nodes: range, word: Value) -> Value:
     """A node's own code; without a multiplexer where all nodes of the lane have the same."""
     codes = [int(codes[node]) for node in nodes]
@@ -90,4 +107,4 @@ def _held(m: Module, value: Value) -> Signal:
 
 
 FUNCTIONS = {Relu: relu, ReluMax: relu_max, ThresholdedRelu: thresholded_relu, PRelu: prelu,
-             HardSigmoid: hard_sigmoid, Linear: linear}
+             HardSigmoid: hard_sigmoid, Linear: linear, BatchNorm: batch_norm}

@@ -3,7 +3,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from firmware_models.activation import HardSigmoid, Linear, PRelu, Relu, ReluMax, ThresholdedRelu
+from firmware_models.activation import (
+    BatchNorm,
+    HardSigmoid,
+    Linear,
+    PRelu,
+    Relu,
+    ReluMax,
+    ThresholdedRelu,
+)
 from firmware_models.formats import OVERFLOWS, ROUNDINGS, Fixed
 from hwgen.frontend import DenseSpec, NetworkSpec
 
@@ -78,6 +86,11 @@ def random_activation(rng, name: str, n: int, source: Fixed, kind: str | None = 
             codes = random_codes(rng, parameter, (n,))
             codes = codes[:1].repeat(n) if kind == "leaky" else codes
             return fitted(PRelu(**given, n=n, slope=parameter, slope_codes=codes), source)
+        case "batch_norm":
+            bias = random_format(rng, frac=source.frac + int(rng.integers(-2, 3)))
+            return fitted(BatchNorm(
+                **given, n=n, scale=parameter, scale_codes=random_codes(rng, parameter, (n,)),
+                bias=bias, bias_codes=random_codes(rng, bias, (n,))), source)
         case _:
             slope = replace(random_format(rng), rounding="TRN", overflow="WRAP",
                             signed=bool(rng.integers(3)))
@@ -89,7 +102,8 @@ def random_activation(rng, name: str, n: int, source: Fixed, kind: str | None = 
             ), source)
 
 
-KINDS = ("relu_max", "linear", "thresholded", "prelu", "leaky", "hard_sigmoid", "hard_tanh")
+KINDS = ("relu_max", "linear", "thresholded", "prelu", "leaky", "hard_sigmoid", "hard_tanh",
+         "batch_norm")
 
 
 def fitted(layer, source: Fixed):

@@ -10,7 +10,15 @@ from amaranth.hdl import Module, Signal
 
 from firmware_models import activation as model
 from firmware_models import compiled
-from firmware_models.activation import HardSigmoid, Linear, PRelu, Relu, ReluMax, ThresholdedRelu
+from firmware_models.activation import (
+    BatchNorm,
+    HardSigmoid,
+    Linear,
+    PRelu,
+    Relu,
+    ReluMax,
+    ThresholdedRelu,
+)
 from firmware_models.dense import trace
 from firmware_models.formats import Fixed
 from firmware_models.network import Dense, Network
@@ -52,6 +60,11 @@ def of(kind, **more):
      ),
     (of(HardSigmoid, result=Fixed(6, 4), slope=Fixed(2, 2, False), slope_code=1, tanh=True,
         shift=Fixed(2, 1, False), shift_code=1), [-9, -7, 0, 7, 8, 9], [-16, -14, 0, 14, 16, 16]),
+    # x * 3/2 - 3/4 in eighths: -5/4 gives -21/8, floored to -6/2.
+    (of(BatchNorm, scale=Fixed(3, 1), scale_codes=[3], bias=Fixed(4, 3), bias_codes=[-6]),
+     [-32, -5, 0, 2, 31], [-26, -6, -2, 0, 21]),
+    (of(BatchNorm, scale=Fixed(3, -1), scale_codes=[1], bias=Fixed(4, 4), bias_codes=[-6]),
+     [-5, 0, 2], [-6, -1, 1]),
 ])
 def test_by_hand(layer, x, expected):
     for code, y in zip(x, expected, strict=True):
@@ -70,6 +83,8 @@ def test_slope_of_each_node():
     (dict(kind=PRelu, slope=Fixed(4, 3), slope_codes=[1, 2]),
      r"act: slope codes have shape \(2,\), not \(1,\)"),
     (dict(kind=PRelu, slope=Fixed(4, 3), slope_codes=[8]), "8 is not a code of"),
+    (dict(kind=BatchNorm, scale=Fixed(4, 3), scale_codes=[1], bias=Fixed(2, 0), bias_codes=[2]),
+     "2 is not a code of"),
     (dict(kind=HardSigmoid, slope=Fixed(4, 3), slope_code=8, shift=Fixed(2, 1), shift_code=0),
      "8 is not a code of"),
     (dict(kind=HardSigmoid, slope=Fixed(4, 3), slope_code=1, shift=Fixed(3, -1), shift_code=0),
@@ -130,7 +145,7 @@ def test_hls4ml_every_code(tmp_path):
     """Behind a Dense layer that copies its one input to every node."""
     specs, xs = [], []
     for kind in ("relu", *KINDS):
-        for seed in range(4):
+        for seed in range(3):
             layer, source = drawn(kind, seed)
             copy = DenseSpec(name="copy", weight=Fixed(2, 0), bias=Fixed(2, source.frac),
                              result=source, weight_codes=np.ones((3, 1), int),

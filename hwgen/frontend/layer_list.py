@@ -3,7 +3,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from firmware_models.activation import HardSigmoid, Linear, PRelu, Relu, ReluMax, ThresholdedRelu
+from firmware_models.activation import (
+    BatchNorm,
+    HardSigmoid,
+    Linear,
+    PRelu,
+    Relu,
+    ReluMax,
+    ThresholdedRelu,
+)
 from firmware_models.formats import Fixed
 from firmware_models.network import Activation
 
@@ -207,6 +215,11 @@ def _activation(layer) -> tuple[dict, dict]:
                 return (node("LeakyReLU", "leakyrelu", activ_param=float(slopes[0])),
                         {"param": param})
             return node("PReLU", "prelu", param_data=slopes), {"param": param}
+        case BatchNorm():
+            values = {f"{what}_data": getattr(layer, f"{what}_codes")
+                      * 2.0 ** -getattr(layer, what).frac for what in ("scale", "bias")}
+            return ({"class_name": "BatchNormalization", "n_filt": -1, **values},
+                    {what: _type(getattr(layer, what)) for what in ("scale", "bias")})
         case HardSigmoid():
             from hls4ml.model.types import FixedPrecisionType
             parameters = {}

@@ -5,7 +5,15 @@ from fractions import Fraction
 
 import numpy as np
 
-from firmware_models.activation import HardSigmoid, Linear, PRelu, Relu, ReluMax, ThresholdedRelu
+from firmware_models.activation import (
+    BatchNorm,
+    HardSigmoid,
+    Linear,
+    PRelu,
+    Relu,
+    ReluMax,
+    ThresholdedRelu,
+)
 from firmware_models.formats import OVERFLOWS, ROUNDINGS, Fixed
 from firmware_models.network import Dense, Network
 from firmware_models.requantize import requantize
@@ -144,13 +152,18 @@ def _dense(node) -> Dense:
     for what in ("weight", "bias"):
         variable = node.weights[what]
         formats[what] = fixed(variable.type.precision, name, what)
-        if what == "weight" and str(variable.type.precision) == "int<2>":
-            raise HwgenError(f"{name}: weight type int<2> makes hls4ml multiply by -1, 0 and 1 "
-                             f"only; set LayerName: {name}: Precision: weight to ap_fixed<2,2>")
+        if what == "weight":
+            _refuse_ternary(variable, name, what)
         codes[what] = _codes(variable.data, formats[what], name, what)
     return Dense(name=name, n_in=n_in, n_out=n_out, reuse_factor=got, accum=accum,
                  result=_result(node), weight=formats["weight"], bias=formats["bias"],
                  weight_codes=codes["weight"].reshape(n_out, n_in), bias_codes=codes["bias"])
+
+
+def _refuse_ternary(variable, name: str, what: str) -> None:
+    if str(variable.type.precision) == "int<2>":
+        raise HwgenError(f"{name}: {what} type int<2> makes hls4ml multiply by -1, 0 and 1 only; "
+                         f"set LayerName: {name}: Precision: {what} to ap_fixed<2,2>")
 
 
 def _check_casts(layer: Dense, source: Fixed) -> None:
@@ -207,16 +220,26 @@ def _activation(node):
                 return Relu(**common)
             threshold = fixed(node.types["param_t"].precision, name, "param")
             return ThresholdedRelu(**common, threshold=threshold, threshold_code=_code(
-                node.get_attr("activ_param"), threshold, name, "threshold"))
+                node.get_attr("activ_param"), threshold, name, "param"))
         case _, "leakyrelu":
             slope = fixed(node.types["param_t"].precision, name, "param")
-            code = _code(node.get_attr("activ_param"), slope, name, "slope")
+            code = _code(node.get_attr("activ_param"), slope, name, "param")
             return PRelu(**common, slope=slope, slope_codes=np.full(common["n"], code))
         case "PReLU", _:
             param = node.weights["param"]
             slope = fixed(param.type.precision, name, "param")
             codes = _codes(param.data, slope, name, "param")
             return PRelu(**common, slope=slope, slope_codes=codes.ravel())
+        case "BatchNormalization", _:
+            parameters = {}
+            for what in ("scale", "bias"):
+                variable = node.weights[what]
+                of = fixed(variable.type.precision, name, what)
+                _refuse_ternary(variable, name, what)
+                # As many as there are filters, which come around and around.
+                codes = [_code(value, of, name, what) for value in variable]
+                parameters |= {what: of, f"{what}_codes": np.resize(codes, common["n"])}
+            return BatchNorm(**common, **parameters)
         case "HardActivation", "hard_sigmoid" | "hard_tanh":
             parameters = {}
             for what in ("slope", "shift"):
@@ -234,7 +257,7 @@ def _code(value, to: Fixed, name: str, what: str) -> int:
                           replace(to, overflow="SAT")))
     if abs(code * Fraction(2) ** -to.frac - Fraction(float(str(value)))) >= Fraction(2) ** -to.frac:
         raise HwgenError(f"{name}: {what} {value} does not fit {to}; set LayerName: {name}: "
-                         "Precision: param to a wider type")
+                         f"Precision: {what} to a wider type")
     return code
 
 
@@ -247,4 +270,4 @@ def _unknown(node) -> str:
                 "Dense)")
     kind = f"{kind} {activation}" if activation else kind
     return (f"{node.name}: unknown layer kind {kind}, needs one of docs/layers.md; replace it in "
-            "the model (a BatchNormalization behind Dense can be folded into its weights)")
+            "the model")
