@@ -43,12 +43,11 @@ class _Elementwise:
                              "narrow the types of its input and of its parameters")
         return width, frac
 
-    def _check_codes(self, what: str) -> None:
-        """One code of its format for each node."""
+    def _check_codes(self, what: str, count: int) -> None:
         codes = np.asarray(getattr(self, f"{what}_codes"))
-        if codes.shape != (self.n,):
+        if codes.shape != (count,):
             raise ValueError(f"{self.name}: {what} codes have shape {codes.shape}, "
-                             f"not ({self.n},)")
+                             f"not ({count},)")
         object.__setattr__(self, f"{what}_codes", getattr(self, what).check(codes))
 
 
@@ -110,7 +109,7 @@ class PRelu(_Elementwise):
     delay_cycles: ClassVar[int] = 2     # the multiplier's inputs and its product
 
     def __post_init__(self):
-        self._check_codes("slope")
+        self._check_codes("slope", self.n)
 
     def values(self, source: Fixed):
         return ((source.width, source.frac),
@@ -163,11 +162,61 @@ class BatchNorm(_Elementwise):
     delay_cycles: ClassVar[int] = 2     # the multiplier's inputs, and its product with the bias
 
     def __post_init__(self):
-        self._check_codes("scale")
-        self._check_codes("bias")
+        self._check_codes("scale", self.n)
+        self._check_codes("bias", self.n)
 
     def values(self, source: Fixed):
         return (_sum(source, self.scale, self.bias),)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Lookup(_Elementwise):
+    """y = (result)table[size / 2 + trunc(x * size / span)], the index clipped to the table.
+
+    hls4ml's sigmoid and tanh; trunc cuts off toward zero.
+
+    Parameters
+    ----------
+    function : {"sigmoid", "tanh"}
+        What the table holds, with span 16 or 8: from -8 or -4.
+    size : int
+        Entries, a power of two from `span`.
+    table : Fixed
+    table_codes : array of int64 [size]
+        The entries, as the C++ has them: see ``hwgen/frontend/tables.py``.
+    """
+    name: str
+    n: int
+    result: Fixed
+    function: str
+    size: int
+    table: Fixed
+    table_codes: np.ndarray
+    delay_cycles: ClassVar[int] = 2     # index and entry
+
+    def __post_init__(self):
+        if self.function not in SPANS:
+            raise ValueError(f"{self.name}: function {self.function!r} is not one of "
+                             f"{', '.join(SPANS)}")
+        if self.size & self.size - 1 or not SPANS[self.function] <= self.size <= 1 << 16:
+            raise ValueError(f"{self.name}: table of {self.size} entries; the size is a power of "
+                             f"two from {SPANS[self.function]} to {1 << 16}")
+        self._check_codes("table", self.size)
+
+    def values(self, source: Fixed):
+        # In the C++ the index is an int.
+        if source.width + self.left(source) > 31:
+            raise ValueError(f"{self.name}: an index of inputs {source} needs "
+                             f"{source.width + self.left(source)} bits, 31 are possible; narrow "
+                             "the type of its input")
+        return ((self.table.width, self.table.frac),)
+
+    def left(self, source: Fixed) -> int:
+        """Bits by which an input is shifted left to become an index, or right if negative."""
+        return (self.size // SPANS[self.function]).bit_length() - 1 - source.frac
+
+
+SPANS = {"sigmoid": 16, "tanh": 8}
 
 
 def _sum(source: Fixed, factor: Fixed, term: Fixed) -> tuple[int, int]:
@@ -215,13 +264,21 @@ def batch_norm(layer: BatchNorm, x, source: Fixed) -> np.ndarray:
     return requantize(total + _at(layer.bias_codes, layer.bias.frac, frac), frac, layer.result)
 
 
+def lookup(layer: Lookup, x, source: Fixed) -> np.ndarray:
+    x, left = np.asarray(x, np.int64), layer.left(source)
+    steps = np.abs(x) << left if left >= 0 else np.abs(x) >> min(-left, 62)
+    index = np.clip(np.sign(x) * steps + layer.size // 2, 0, layer.size - 1)
+    return requantize(layer.table_codes[index], layer.table.frac, layer.result)
+
+
 def _at(codes, frac: int, more: int) -> np.ndarray:
     """Codes with `more` fraction bits of values that have `frac`."""
     return np.asarray(codes, np.int64) << more - frac
 
 
 FUNCTIONS = {Relu: relu, ReluMax: relu_max, ThresholdedRelu: thresholded_relu, PRelu: prelu,
-             HardSigmoid: hard_sigmoid, Linear: linear, BatchNorm: batch_norm}
+             HardSigmoid: hard_sigmoid, Linear: linear, BatchNorm: batch_norm,
+             Lookup: lookup}
 
 
 def apply(layer, x, source: Fixed) -> np.ndarray:

@@ -21,7 +21,16 @@ import numpy as np
 from numba import njit
 
 from . import drift, loss
-from .activation import BatchNorm, HardSigmoid, Linear, PRelu, Relu, ReluMax, ThresholdedRelu
+from .activation import (
+    BatchNorm,
+    HardSigmoid,
+    Linear,
+    Lookup,
+    PRelu,
+    Relu,
+    ReluMax,
+    ThresholdedRelu,
+)
 from .formats import ROUNDINGS, Fixed
 from .learner import Learner, State
 from .loss import LOGIT
@@ -54,10 +63,10 @@ STAGE = ("n_in", "n_out", "reuse", "drain_words", "trainable", "gated",
          "first_layer", "behind_layers",            # its elementwise layers
          "exact", "left")                           # products are summed first, then shifted left
 # Elementwise layers: the cast of x or `least`, whichever is larger; or of x * slope + offset,
-# clipped to least and most. At `at` of the parameters are every node's slopes of inputs above
-# the threshold, slopes of the others, and offsets.
-CLIP, SLOPES = range(2)
-LAYER = ("kind", "least", "most", "threshold", "at")
+# clipped to least and most; or of an entry of a table. At `at` of the parameters are every node's
+# slopes of inputs above the threshold, slopes of the others, and offsets; or the table.
+CLIP, SLOPES, TABLE = range(3)
+LAYER = ("kind", "least", "most", "threshold", "at", "left")
 OPTIONS = ("lr_shift", "lr_decay", "start", "stop", "restart", "learns")
 COUNTERS = ("samples", "passes", "updates", "saturations", "loss", "loss_average", "decays",
             "decay_count", "on", "decided")
@@ -247,6 +256,9 @@ def elementwise(layer, source: Fixed) -> tuple[dict, tuple, list]:
     if isinstance(layer, Relu | Linear):
         least = 0 if isinstance(layer, Relu) else source.min
         return dict(kind=CLIP, least=least), cast(source.frac, layer.result), []
+    if isinstance(layer, Lookup):
+        return (dict(kind=TABLE, most=layer.size - 1, left=layer.left(source)),
+                cast(frac, layer.result), layer.table_codes)
     fields = dict(kind=SLOPES, threshold=0, least=-1 << 61, most=1 << 61)
     above, below, offset = 1 << max(frac - source.frac, 0), 0, 0
     match layer:
@@ -324,7 +336,7 @@ def arrays(network: Network, residual: int, *, stage=(), options=(), counters=()
             fields, to, more = elementwise(layer, source)
             layers.append(filled(LAYER, **fields, at=len(parameters)))
             layer_casts.append(to)
-            parameters += more
+            parameters.extend(more)
             source = layer.result
         widest = max(widest, one.source.width + dense.weight.width + dense.n_in.bit_length())
         if narrow_masters:          # with two bits for sums
@@ -471,6 +483,13 @@ def activate(stage, casts, layers, layer_casts, parameters, h):
         if layer.kind == CLIP:
             for j in range(n):
                 out[j] = max(out[j], least)
+        elif layer.kind == TABLE:
+            left, half = layer.left, most + 1 >> 1
+            for j in range(n):
+                steps = abs(out[j])
+                steps = steps << left if left >= 0 else steps >> min(-left, 62)
+                index = half + (steps if out[j] > 0 else -steps)
+                out[j] = parameters[at + min(max(index, 0), most)]
         else:
             above, below = parameters[at:at + n], parameters[at + n:at + 2 * n]
             offset = parameters[at + 2 * n:at + 3 * n]

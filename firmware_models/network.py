@@ -4,7 +4,16 @@ from dataclasses import asdict, dataclass, field, fields, replace
 
 import numpy as np
 
-from .activation import BatchNorm, HardSigmoid, Linear, PRelu, Relu, ReluMax, ThresholdedRelu
+from .activation import (
+    BatchNorm,
+    HardSigmoid,
+    Linear,
+    Lookup,
+    PRelu,
+    Relu,
+    ReluMax,
+    ThresholdedRelu,
+)
 from .formats import Fixed
 
 PROMPT = "prompt"                   # name of the input prompt beside those of the layers
@@ -90,7 +99,8 @@ class Dense:
         return np.swapaxes(words, -1, -2).reshape(*lead, self.n_out, self.n_in)
 
 
-Activation = Relu | ReluMax | ThresholdedRelu | PRelu | HardSigmoid | Linear | BatchNorm
+Activation = (Relu | ReluMax | ThresholdedRelu | PRelu | HardSigmoid | Linear | BatchNorm
+              | Lookup)
 KINDS = {kind.__name__: kind for kind in (Dense, *Activation.__args__)}
 
 
@@ -284,7 +294,8 @@ def described(description: dict) -> Network:
             shapes = {"weight_codes": (given["n_out"], given["n_in"]),
                       "bias_codes": (given["n_out"],)}
         else:
-            shapes = {f.name: (given["n"],) for f in fields(kind) if f.name not in given}
+            shapes = {f.name: (given["size" if kind is Lookup else "n"],) for f in fields(kind)
+                      if f.name not in given}
         return kind(**given, **{name: np.zeros(shape, np.int64)
                                 for name, shape in shapes.items()})
 

@@ -1,16 +1,19 @@
 """Elementwise layers behind a Dense layer, one lane of a drained word at a time."""
 from amaranth import *
+from amaranth.lib import memory
 
 from firmware_models.activation import (
     BatchNorm,
     HardSigmoid,
     Linear,
+    Lookup,
     PRelu,
     Relu,
     ReluMax,
     ThresholdedRelu,
 )
 from firmware_models.formats import Fixed
+from firmware_models.requantize import requantize as assign
 
 from .requantize import requantize
 from .shapes import shape_of
@@ -93,6 +96,22 @@ def batch_norm(m, layer, x, source, nodes, word):
     return requantize(m, total, frac, layer.result)
 
 
+def lookup(m, layer, x, source, nodes, word):
+    left = layer.left(source)
+    # Toward zero: a negative input is shifted right after all ones are added that it will lose.
+    drop = min(max(-left, 0), source.width)
+    steps = (x + Mux(x < 0, (1 << drop) - 1, 0) >> drop) << max(left, 0)
+    index = steps + layer.size // 2
+    last = layer.size - 1
+    entries = assign(layer.table_codes, layer.table.frac, layer.result)
+    rom = memory.Memory(shape=shape_of(layer.result), depth=layer.size, init=entries.tolist())
+    m.submodules[f"{layer.name}_{nodes.start}"] = rom
+    read = rom.read_port()
+    m.d.comb += read.addr.eq(
+        _held(m, Mux(index < 0, 0, Mux(index > last, last, index))[:len(read.addr)]))
+    return read.data
+
+
 def _parameter(codes, nodes: range, word: Value) -> Value:
     """A node's own code; without a multiplexer where all nodes of the lane have the same."""
     codes = [int(codes[node]) for node in nodes]
@@ -107,4 +126,5 @@ def _held(m: Module, value: Value) -> Signal:
 
 
 FUNCTIONS = {Relu: relu, ReluMax: relu_max, ThresholdedRelu: thresholded_relu, PRelu: prelu,
-             HardSigmoid: hard_sigmoid, Linear: linear, BatchNorm: batch_norm}
+             HardSigmoid: hard_sigmoid, Linear: linear, BatchNorm: batch_norm,
+             Lookup: lookup}

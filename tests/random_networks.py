@@ -7,6 +7,7 @@ from firmware_models.activation import (
     BatchNorm,
     HardSigmoid,
     Linear,
+    Lookup,
     PRelu,
     Relu,
     ReluMax,
@@ -14,6 +15,7 @@ from firmware_models.activation import (
 )
 from firmware_models.formats import OVERFLOWS, ROUNDINGS, Fixed
 from hwgen.frontend import DenseSpec, NetworkSpec
+from hwgen.frontend.tables import entries
 
 MAX_LANES = 64              # more multipliers only take longer to compile
 
@@ -86,6 +88,12 @@ def random_activation(rng, name: str, n: int, source: Fixed, kind: str | None = 
             codes = random_codes(rng, parameter, (n,))
             codes = codes[:1].repeat(n) if kind == "leaky" else codes
             return fitted(PRelu(**given, n=n, slope=parameter, slope_codes=codes), source)
+        case "sigmoid" | "tanh":
+            table = random_format(rng, width=int(rng.integers(4, 25)))
+            table = replace(table, frac=table.width - int(rng.integers(-1, 4)))
+            size = int(rng.choice([16, 128, 1024]))
+            return fitted(Lookup(**given, n=n, function=kind, size=size, table=table,
+                                 table_codes=entries(kind, size, table)), source)
         case "batch_norm":
             bias = random_format(rng, frac=source.frac + int(rng.integers(-2, 3)))
             return fitted(BatchNorm(
@@ -103,7 +111,7 @@ def random_activation(rng, name: str, n: int, source: Fixed, kind: str | None = 
 
 
 KINDS = ("relu_max", "linear", "thresholded", "prelu", "leaky", "hard_sigmoid", "hard_tanh",
-         "batch_norm")
+         "batch_norm", "sigmoid", "tanh")
 
 
 def fitted(layer, source: Fixed):

@@ -14,6 +14,7 @@ from firmware_models.activation import (
     BatchNorm,
     HardSigmoid,
     Linear,
+    Lookup,
     PRelu,
     Relu,
     ReluMax,
@@ -23,6 +24,7 @@ from firmware_models.dense import trace
 from firmware_models.formats import Fixed
 from firmware_models.network import Dense, Network
 from hwgen.frontend import DenseSpec, NetworkSpec, from_layers, lower
+from hwgen.frontend.tables import entries
 from rtl.activation import activate
 from rtl.shapes import shape_of
 
@@ -30,11 +32,18 @@ from .pysim import simulate
 from .random_networks import KINDS, fitted, random_activation, random_format
 from .test_random_networks import emulate
 
+needs_gxx = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 QUARTERS, HALVES = Fixed(6, 2), Fixed(6, 1, True, "TRN", "SAT")
 
 
 def of(kind, **more):
     return kind(**{"name": "act", "n": 1, "result": HALVES} | more)
+
+
+def lookup(function: str, size: int) -> Lookup:
+    """A table of its own indices."""
+    return of(Lookup, function=function, size=size, table=Fixed(8, 1), result=Fixed(8, 1),
+              table_codes=np.arange(size))
 
 
 @pytest.mark.parametrize("layer, x, expected", [
@@ -65,6 +74,13 @@ def of(kind, **more):
      [-32, -5, 0, 2, 31], [-26, -6, -2, 0, 21]),
     (of(BatchNorm, scale=Fixed(3, -1), scale_codes=[1], bias=Fixed(4, 4), bias_codes=[-6]),
      [-5, 0, 2], [-6, -1, 1]),
+    # Quarters are steps of a table of 64 over 16; they go around 32, and toward zero.
+    (lookup("sigmoid", 64), [-32, -8, -1, 0, 1, 31], [0, 24, 31, 32, 33, 63]),
+    # Every second quarter is a step of a table of 16 over 8, which goes around 8.
+    (lookup("tanh", 16), [-32, -16, -15, -3, -2, -1, 0, 1, 2, 3, 14, 15, 16, 31],
+     [0, 0, 1, 7, 7, 8, 8, 8, 9, 9, 15, 15, 15, 15]),
+    # Every quarter is two steps of one of 64 over 8.
+    (lookup("tanh", 64), [-32, -16, -15, -1, 0, 1, 15, 16, 31], [0, 0, 2, 30, 32, 34, 62, 63, 63]),
 ])
 def test_by_hand(layer, x, expected):
     for code, y in zip(x, expected, strict=True):
@@ -77,12 +93,20 @@ def test_slope_of_each_node():
     assert model.apply(layer, x, QUARTERS).tolist() == [[8, 0, -7], [1, 1, 1]]
 
 
+TABLE = dict(function="sigmoid", size=16, table=Fixed(18, 10), table_codes=np.arange(16))
+
+
 @pytest.mark.parametrize("change, message", [
     (dict(kind=ReluMax, limit=0), "act: limit 0 is not a positive int"),
     (dict(kind=ThresholdedRelu, threshold=Fixed(4, 3), threshold_code=8), "8 is not a code of"),
     (dict(kind=PRelu, slope=Fixed(4, 3), slope_codes=[1, 2]),
      r"act: slope codes have shape \(2,\), not \(1,\)"),
     (dict(kind=PRelu, slope=Fixed(4, 3), slope_codes=[8]), "8 is not a code of"),
+    (dict(kind=Lookup, **TABLE | {"function": "exp"}), "act: function 'exp' is not one of sigmoid"),
+    (dict(kind=Lookup, **TABLE | {"size": 100}), "act: table of 100 entries; the size is a power"),
+    (dict(kind=Lookup, **TABLE | {"size": 8}), "act: table of 8 entries; .* from 16 to 65536"),
+    (dict(kind=Lookup, **TABLE | {"size": 32}), r"act: table codes have shape \(16,\), not \(32,"),
+    (dict(kind=Lookup, **TABLE | {"table": Fixed(4, 3)}), "8 is not a code of"),
     (dict(kind=BatchNorm, scale=Fixed(4, 3), scale_codes=[1], bias=Fixed(2, 0), bias_codes=[2]),
      "2 is not a code of"),
     (dict(kind=HardSigmoid, slope=Fixed(4, 3), slope_code=8, shift=Fixed(2, 1), shift_code=0),
@@ -100,6 +124,10 @@ def test_too_wide():
     assert layer.exact(Fixed(30, 2)) == (62, 5)
     with pytest.raises(ValueError, match="act: its numbers need 63 bits, 62 are possible"):
         layer.exact(Fixed(31, 2))
+    layer = of(Lookup, **TABLE | {"function": "tanh"})
+    assert layer.exact(Fixed(30, 0)) == (18, 10)
+    with pytest.raises(ValueError, match="act: an index of inputs .* needs 32 bits, 31 are possi"):
+        layer.exact(Fixed(29, -2))
 
 
 def drawn(kind: str, seed: int, n: int = 3):
@@ -140,22 +168,35 @@ def test_compiled_equals_model(kind, seed):
     assert got == trace(network, x[:, None])["second"].tolist()
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+@needs_gxx
 def test_hls4ml_every_code(tmp_path):
-    """Behind a Dense layer that copies its one input to every node."""
+    equals_hls4ml([(kind, *drawn(kind, 0)) for kind in ("relu", *KINDS)], tmp_path)
+
+
+@needs_gxx
+def test_hls4ml_every_entry(tmp_path):
+    """Inputs as fine as the table, and all bits of its entries."""
+    cases, table = [], Fixed(42, 40)
+    for function, frac in (("sigmoid", 6), ("tanh", 7)):
+        cases.append((function, of(Lookup, n=3, result=table, function=function, size=1024,
+                                   table=table, table_codes=entries(function, 1024, table)),
+                      Fixed(10, frac)))
+    equals_hls4ml(cases, tmp_path)
+
+
+def equals_hls4ml(cases, folder) -> None:
+    """Layers with names and input formats, each behind a Dense that copies its input to 3 nodes."""
     specs, xs = [], []
-    for kind in ("relu", *KINDS):
-        for seed in range(3):
-            layer, source = drawn(kind, seed)
-            copy = DenseSpec(name="copy", weight=Fixed(2, 0), bias=Fixed(2, source.frac),
-                             result=source, weight_codes=np.ones((3, 1), int),
-                             bias_codes=np.zeros(3, int))
-            end = DenseSpec(name="end", weight=Fixed(2, 0), bias=Fixed(2, 0), result=Fixed(20, 4),
-                            weight_codes=np.ones((1, 3), int), bias_codes=np.zeros(1, int))
-            specs.append(NetworkSpec(name=f"{kind}{seed}", input=source, layers=(copy, layer, end)))
-            xs.append(np.resize(np.arange(source.min, source.max + 1), (1024, 1)))
-    for spec, x, expected in zip(specs, xs, emulate(specs, xs, tmp_path / "joint"), strict=True):
-        network = lower(from_layers(spec, tmp_path / spec.name))
+    for name, layer, source in cases:
+        copy = DenseSpec(name="copy", weight=Fixed(2, 0), bias=Fixed(2, source.frac),
+                         result=source, weight_codes=np.ones((3, 1), int),
+                         bias_codes=np.zeros(3, int))
+        end = DenseSpec(name="end", weight=Fixed(2, 0), bias=Fixed(2, 0), result=Fixed(20, 4),
+                        weight_codes=np.ones((1, 3), int), bias_codes=np.zeros(1, int))
+        specs.append(NetworkSpec(name=name, input=source, layers=(copy, layer, end)))
+        xs.append(np.resize(np.arange(source.min, source.max + 1), (1024, 1)))
+    for spec, x, expected in zip(specs, xs, emulate(specs, xs, folder / "joint"), strict=True):
+        network = lower(from_layers(spec, folder / spec.name))
         got = trace(network, x)
         for name in expected:
             np.testing.assert_array_equal(got[name], expected[name], f"{name} of {spec}")

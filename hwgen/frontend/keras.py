@@ -9,7 +9,8 @@ def from_keras(model, config: dict, output_dir, trainable=()):
     Parameters
     ----------
     model : keras.Model
-        Dense and ReLU layers; its weights rounded and clipped to codes of their types.
+        Dense layers and activations (docs/layers.md); its weights rounded and clipped to codes of
+        their types.
     config : dict
         hls4ml's configuration, as ``hls4ml.utils.config_from_keras_model(model,
         granularity="name", backend="Vitis")`` makes it, with types and reuse factors filled in.

@@ -7,6 +7,7 @@ from firmware_models.activation import (
     BatchNorm,
     HardSigmoid,
     Linear,
+    Lookup,
     PRelu,
     Relu,
     ReluMax,
@@ -215,6 +216,9 @@ def _activation(layer) -> tuple[dict, dict]:
                 return (node("LeakyReLU", "leakyrelu", activ_param=float(slopes[0])),
                         {"param": param})
             return node("PReLU", "prelu", param_data=slopes), {"param": param}
+        case Lookup():
+            return (node("Activation", layer.function, table_size=layer.size),
+                    {"table": _type(layer.table)})
         case BatchNorm():
             values = {f"{what}_data": getattr(layer, f"{what}_codes")
                       * 2.0 ** -getattr(layer, what).frac for what in ("scale", "bias")}

@@ -9,6 +9,7 @@ from firmware_models.activation import (
     BatchNorm,
     HardSigmoid,
     Linear,
+    Lookup,
     PRelu,
     Relu,
     ReluMax,
@@ -20,6 +21,7 @@ from firmware_models.requantize import requantize
 
 from ..errors import HwgenError
 from .contract import check_trainable
+from .tables import entries
 
 
 def lower(model_graph, trainable=None) -> Network:
@@ -214,16 +216,24 @@ def _activation(node):
             return ReluMax(**common, limit=int(function.removeprefix("relu")))
         case "Activation", "linear":
             return Linear(**common)
+        case "Activation", "sigmoid" | "tanh":
+            size = int(node.get_attr("table_size"))
+            try:
+                table = fixed(node.types["table_t"].precision, name, "table")
+                return Lookup(**common, function=function, size=size, table=table,
+                              table_codes=entries(function, size, table))
+            except ValueError as error:
+                raise HwgenError(f"{error}; set LayerName: {name}: TableSize") from error
         case _, "thresholdedrelu":
             # hls4ml 1.3.0 turns the Keras 3 layer ReLU into a thresholded one whose threshold is 0.
             if node.get_attr("activ_param") == 0:
                 return Relu(**common)
             threshold = fixed(node.types["param_t"].precision, name, "param")
             return ThresholdedRelu(**common, threshold=threshold, threshold_code=_code(
-                node.get_attr("activ_param"), threshold, name, "param"))
+                node.get_attr("activ_param", 1.0), threshold, name, "param"))
         case _, "leakyrelu":
             slope = fixed(node.types["param_t"].precision, name, "param")
-            code = _code(node.get_attr("activ_param"), slope, name, "param")
+            code = _code(node.get_attr("activ_param", 1.0), slope, name, "param")
             return PRelu(**common, slope=slope, slope_codes=np.full(common["n"], code))
         case "PReLU", _:
             param = node.weights["param"]
