@@ -165,8 +165,8 @@ def test_refusals(tmp_path):
     with pytest.raises(HwgenError, match="fc1: the first call of hls4ml's C.* write_weights_txt"):
         model.config.get_writer_config()["WriteWeightsTxt"] = True
         hwgen.lower(model, ["fc1"])
-    with pytest.raises(HwgenError, match="fc1: weight .* is not a value of fixed<4,2>"):
-        convert(tmp_path / "c", (8, 6, 4), layer={"Precision": TYPES | {"weight": "ap_fixed<4,2>"}})
+    with pytest.raises(HwgenError, match="fc1: weight .* is not a value of fixed<4,1>"):
+        convert(tmp_path / "c", (8, 6, 4), layer={"Precision": TYPES | {"weight": "ap_fixed<4,1>"}})
 
 
 @needs_gxx

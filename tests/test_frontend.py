@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hls4ml.model.types import FixedPrecisionType
 
 from firmware_models import dense
 from firmware_models.formats import Fixed
 from hwgen import checkpoint, data
 from hwgen.errors import HwgenError
-from hwgen.frontend import Emulation, from_keras, from_layers, lower
+from hwgen.frontend import Emulation, from_layers, lower
 from hwgen.frontend.quiet import quiet
 from tests.test_data import mnist
 
@@ -215,12 +216,32 @@ def test_refused_on_a_trainable_layer(case, tmp_path):
         lower(model, ["fc1"])
 
 
-def test_types_from_values(tmp_path):
-    model = graph(tmp_path)
-    # What HGQ2 models come with; hls4ml's pass itself needs their quantizer layers.
-    model.config.get_config_value("HLSConfig")["Model"]["BitExact"] = True
-    lower(model)
-    with pytest.raises(HwgenError, match="fc1: its types were sized from the values of its weight"):
+def test_types_from_values(tmp_path, capsys):
+    model = graph(tmp_path, weight=0.25)
+    # As hls4ml's bit_exact leaves it, which needs quantizer layers: types of today's weights.
+    config = model.config.get_config_value("HLSConfig")
+    config["Model"]["BitExact"] = True
+    fc1 = list(model.get_layers())[1]
+    fc1.weights["weight"].type.precision = FixedPrecisionType(2, 0, True)
+    fc1.types["accum_t"].precision = FixedPrecisionType(13, 3, True)
+    assert lower(model).stages[0].dense.weight == Fixed(2, 2)
+    # The types asked for by name hold any weights.
+    for _ in range(2):
+        layer = lower(model, ["fc1"]).stages[0].dense
+        assert (layer.weight, layer.accum) == (Fixed(6, 5), Fixed(18, 13))
+        np.testing.assert_array_equal(layer.weight_codes, np.full((4, 6), 8))
+    assert capsys.readouterr().out == (
+        "fc1: types sized from values, widened to learn: weight fixed<2,0> to fixed<6,1>, "
+        "accum fixed<13,3> to fixed<18,5>\n")
+    config["LayerName"]["fc1"]["Precision"]["weight"] = "auto"
+    with pytest.raises(HwgenError, match="fc1: its types were sized from the values of its .* set "
+                       "LayerName: fc1: Precision: weight to an ap_fixed type"):
+        lower(model, ["fc1"])
+    config["LayerName"]["fc1"]["Precision"]["weight"] = "ap_fixed<3,2>"
+    with pytest.raises(HwgenError, match="weight type fixed<3,2> does not hold its weight values"):
+        lower(model, ["fc1"])
+    fc1.types["accum_t"].precision = FixedPrecisionType(11, 1, True)
+    with pytest.raises(HwgenError, match="fc1: its accumulator fixed<11,1> is too narrow"):
         lower(model, ["fc1"])
 
 
@@ -243,39 +264,3 @@ def test_codes_out_of_range(tmp_path):
     first = replace(spec.dense[0], weight=Fixed(4, 3))
     with pytest.raises(HwgenError, match="fc1: weight codes: .* is not a code of"):
         from_layers(replace(spec, layers=(first, *spec.layers[1:])), tmp_path)
-
-
-@needs_gxx
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")     # of numpy 2, inside Keras
-def test_keras(tmp_path):
-    pytest.importorskip("keras")
-    import keras
-    from hls4ml.utils import config_from_keras_model
-    rng = np.random.default_rng(3)
-    model = keras.Sequential([keras.Input((8,), name="features"),
-                              keras.layers.Dense(6, name="fc1"),
-                              keras.layers.ReLU(name="relu1"),
-                              keras.layers.Dense(3, name="fc2")])
-    codes = [rng.integers(-32, 32, array.shape) for array in model.get_weights()]
-    model.set_weights([code / 32 for code in codes])
-    with quiet(tmp_path):
-        config = config_from_keras_model(model, granularity="name", backend="Vitis")
-    config["Model"]["Strategy"] = "Resource"
-    for name, n_in in (("fc1", 8), ("fc2", 6)):
-        config["LayerName"][name] |= {
-            "ReuseFactor": n_in, "Strategy": "Resource", "Trace": True,
-            "Precision": {"weight": "ap_fixed<6,1>", "bias": "ap_fixed<6,1>", "accum": "auto",
-                          "result": "ap_fixed<16,6,AP_RND,AP_SAT>"}}
-    config["LayerName"]["features"]["Precision"] = {"result": "ap_ufixed<8,0>"}
-    config["LayerName"]["relu1"]["Precision"] = {"result": "ap_ufixed<8,2,AP_RND,AP_SAT>"}
-    for linear in ("fc1_linear", "fc2_linear"):
-        config["LayerName"].pop(linear, None)
-    graph = from_keras(model, config, tmp_path, trainable=["fc2"])
-    network = lower(graph, ["fc2"])
-    np.testing.assert_array_equal(network.stages[0].dense.weight_codes, codes[0].T)
-    np.testing.assert_array_equal(network.stages[1].dense.bias_codes, codes[3])
-    x = rng.integers(0, 256, (50, 8))
-    np.testing.assert_array_equal(Emulation(graph).logits(x), dense.forward(network, x))
-    model.set_weights([code / 100 for code in codes])
-    with pytest.raises(HwgenError, match="fc1: weight .* is not a value of fixed<6,1>; round"):
-        from_keras(model, config, tmp_path)

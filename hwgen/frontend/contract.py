@@ -8,6 +8,9 @@ from firmware_models.network import Dense
 
 from ..errors import HwgenError
 
+# hls4ml's name for a type that no layer's configuration gives.
+DEFAULT = "model_default_t"
+
 
 def check_trainable(node, layer: Dense, source: Fixed) -> None:
     """Refuse a Dense layer whose types or project would break once its weights change.
@@ -21,32 +24,41 @@ def check_trainable(node, layer: Dense, source: Fixed) -> None:
     source : Fixed
         Format of its inputs.
     """
-    name, config = layer.name, node.model.config
-    model = config.get_config_value("HLSConfig").get("Model", {})
-    if model.get("BitExact") or node.get_attr("bit_exact_transformed"):
-        raise HwgenError(f"{name}: its types were sized from the values of its weights (bit_exact, "
-                         "HGQ2), so a trained weight could overflow; give a trainable layer "
-                         "explicit types and convert with bit_exact=False")
-    if node.weights["bias"].data.size and node.get_attr("bias_data") is None:
-        raise HwgenError(f"{name}: has no bias, a trainable layer needs one; give it a bias of "
-                         "zeros (use_bias=True) and an explicit bias type")
-    for what in ("weight", "bias"):
-        _check_explicit(node, what, getattr(layer, what))
+    name = layer.name
+    check_bias(node)
+    if not value_sized(node):           # else they are declared ones already
+        for what in ("weight", "bias"):
+            _check_explicit(node, what, getattr(layer, what))
     _check_accum(layer, source)
-    if config.get_writer_config().get("WriteWeightsTxt", True):
+    if node.model.config.get_writer_config().get("WriteWeightsTxt", True):
         raise HwgenError(f"{name}: the first call of hls4ml's C++ would reload weights from text "
                          "files over the trained ones; convert with write_weights_txt=False")
 
 
+def check_bias(node) -> None:
+    """A learning layer has biases, which learn too."""
+    if node.weights["bias"].data.size and node.get_attr("bias_data") is None:
+        raise HwgenError(f"{node.name}: has no bias, a trainable layer needs one; give it a bias "
+                         "of zeros (use_bias=True) and an explicit bias type")
+
+
+def value_sized(node) -> bool:
+    """Whether hls4ml took the node's types from values, as it does for HGQ2."""
+    model = node.model.config.get_config_value("HLSConfig").get("Model", {})
+    return bool(model.get("BitExact") or node.get_attr("bit_exact_transformed"))
+
+
 def _check_explicit(node, what: str, got: Fixed) -> None:
-    """The type must be the one that the configuration gives by name, not one from values."""
+    """The type must be one that the configuration or a Quant node gives, not one from values."""
     from hls4ml.model.types import UnspecifiedPrecisionType
     remedy = f"set LayerName: {node.name}: Precision: {what} to an ap_fixed type"
-    asked, _ = node.model.config.get_precision(node, what)
+    asked, by = node.model.config.get_precision(node, what)
+    # QONNX: Quant nodes declare the types, and the configuration has only the model's default.
+    quantized = by == DEFAULT and node.get_attr("weight_quantizer") is not None
     if isinstance(asked, UnspecifiedPrecisionType):
         raise HwgenError(f"{node.name}: {what} type is auto, a trainable layer needs an explicit "
                          f"one; {remedy}")
-    if (asked.width, asked.integer, bool(asked.signed)) != \
+    if not quantized and (asked.width, asked.integer, bool(asked.signed)) != \
             (got.width, got.width - got.frac, got.signed):
         raise HwgenError(f"{node.name}: {what} type {got} is not the {asked} asked for, it was "
                          f"sized from values; {remedy} and convert with bit_exact=False")

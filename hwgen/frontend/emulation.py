@@ -7,7 +7,8 @@ import numpy as np
 from firmware_models.formats import Fixed
 
 from ..errors import HwgenError
-from .lower import fixed
+from .lower import fixed, is_linear, lower
+from .merge import holds
 from .quiet import LOG, quiet
 
 
@@ -33,7 +34,7 @@ class Emulation:
     Parameters
     ----------
     model_graph : hls4ml.model.ModelGraph
-        As :func:`from_layers` or :func:`from_keras` returns it. Tracing needs layers with
+        As :func:`from_layers` or a converter of hls4ml returns it. Tracing needs layers with
         ``Trace: True``.
 
     Raises
@@ -48,8 +49,9 @@ class Emulation:
         if shutil.which("g++") is None:
             raise HwgenError("g++ is missing, hls4ml's C++ emulation needs it; install it "
                              "(on Debian and Ubuntu: apt install g++)")
-        self._formats = {node.name: self._format(node) for node in model_graph.get_layers()}
-        self._input, *_, self._logits = self._formats.values()
+        first, *nodes = model_graph.get_layers()
+        self._input, self._parts = self._format(first), self._outputs(nodes)
+        *_, (_, self._logits) = self._parts.values()
         # Compiled once for both: the probes cost nothing while no trace is asked for.
         self._traced = any(node.get_attr("trace") for node in model_graph.get_layers())
         model_graph.config.trace_output = self._traced
@@ -68,6 +70,22 @@ class Emulation:
                              "53 bits at most")
         return result
 
+    def _outputs(self, nodes) -> dict[str, tuple[str, Fixed]]:
+        """Node that holds each layer's output, and its format.
+
+        That is the layer's own, or the last of those that :func:`lower` makes part of it.
+        """
+        parts, names = {}, {layer.name for layer in lower(self._graph, ()).layers}
+        for node in nodes:
+            name, of = node.name, self._format(node)
+            if name not in names:
+                # What changes nothing is left out.
+                if not parts or is_linear(node) and holds(of, parts[next(reversed(parts))][1]):
+                    continue
+                name = next(reversed(parts))
+            parts[name] = node.name, of
+        return parts
+
     def logits(self, x_codes) -> np.ndarray:
         """Logit codes int64 [n, n_classes] of input codes [n, n_in]."""
         x = self._values(x_codes)
@@ -76,7 +94,10 @@ class Emulation:
         return _codes(y, self._logits, len(x))
 
     def trace(self, x_codes) -> dict[str, np.ndarray]:
-        """Output codes int64 [n, width of the layer] of every layer, by name."""
+        """Output codes int64 [n, width of the layer] of every layer, by name.
+
+        What :func:`lower` makes part of the layer before it goes by the name of that layer.
+        """
         if not self._traced:
             raise HwgenError("no layer of the model is traced; set Trace: True on its layers "
                              "(from_layers: trace=True)")
@@ -89,7 +110,8 @@ class Emulation:
                 _, layers = self._graph.trace(x)
         finally:
             self._graph.compile = compile_again
-        return {name: _codes(y, self._formats[name], len(x)) for name, y in layers.items()}
+        return {name: _codes(layers[node], of, len(x))
+                for name, (node, of) in self._parts.items() if node in layers}
 
     def _values(self, x_codes) -> np.ndarray:
         """Inputs as the doubles that hls4ml takes; float32 would round wide outputs."""

@@ -1,5 +1,6 @@
 """From a finished hls4ml ModelGraph to our own description of the network, or a clear refusal."""
 import math
+from copy import copy
 from dataclasses import replace
 from fractions import Fraction
 
@@ -15,13 +16,19 @@ from firmware_models.activation import (
     ReluMax,
     ThresholdedRelu,
 )
+from firmware_models.dense import quantize
 from firmware_models.formats import OVERFLOWS, ROUNDINGS, Fixed
 from firmware_models.network import Dense, Network
 from firmware_models.requantize import requantize
 
 from ..errors import HwgenError
 from .contract import check_trainable
+from .merge import holds, merge_linear, merge_scale
 from .tables import entries
+from .value_types import say, widen
+
+# hls4ml's layer that a scale of QONNX becomes: x * scale + bias.
+SCALES = ("ApplyAlpha",)
 
 
 def lower(model_graph, trainable=None) -> Network:
@@ -52,16 +59,30 @@ def lower(model_graph, trainable=None) -> Network:
         node.name for node in model_graph.get_layers() if node.get_attr("trainable"))
     first, *nodes = model_graph.get_layers()
     source = fixed(first.get_output_variable().type.precision, first.name, "result")
-    network_input, layers = source, []
+    network_input, layers, of_layers = source, [], []
+    before = source                         # what the last layer casts to its result
     for node in nodes:
         if node.class_name == "Dense":
             layer = _dense(node)
             _check_casts(layer, source)
-            if node.name in trainable:
-                check_trainable(node, layer, source)
-                layer = replace(layer, trainable=True)
+            before = layer.accum
+        elif is_linear(node) and not layers:
+            _check_features(node, source, first.name)
+            continue
+        elif is_linear(node) and (last := merge_linear(_result(node), layers[-1], before)):
+            _check_cast(node.name, "result", before.width, before.frac, last.result)
+            layers[-1], source = last, last.result
+            continue
+        elif node.class_name in SCALES and layers and isinstance(layers[-1], Dense) \
+                and layers[-1].name not in trainable:
+            layers[-1] = merge_scale(node.name, _factors(node), _result(node), layers[-1],
+                                     layers[-2].result if layers[1:] else network_input)
+            _check_cast(node.name, "result", layers[-1].accum.width, layers[-1].accum.frac,
+                        layers[-1].result)
+            before, source = layers[-1].accum, layers[-1].result
+            continue
         else:
-            layer = _activation(node)
+            layer, before = _activation(node, layers), source
             try:
                 layer.exact(source)
             except ValueError as error:
@@ -69,7 +90,17 @@ def lower(model_graph, trainable=None) -> Network:
             for width, frac in layer.values(source):
                 _check_cast(node.name, "result", width, frac, layer.result)
         layers.append(layer)
+        of_layers.append(node)
         source = layer.result
+    layers = widen(of_layers, layers, network_input, trainable)
+    for k, layer in enumerate(layers):
+        if isinstance(layer, Dense) and layer.name in trainable:
+            check_trainable(of_layers[k], layer, layers[k - 1].result if k else network_input)
+            for what in ("weight", "bias"):
+                if _symmetric(of_layers[k].weights[what].type.precision):
+                    say(of_layers[k], f"{what} type is symmetric; it learns in the whole range of "
+                                      f"{getattr(layer, what)}")
+            layers[k] = replace(layer, trainable=True)
     names = [layer.name for layer in layers if isinstance(layer, Dense)]
     for name in trainable:
         if name not in names:
@@ -95,6 +126,9 @@ def _check_model(model_graph) -> None:
         raise HwgenError(f"the model has {config.get_config_value('IOType')}, needs io_parallel; "
                          "convert it with io_type='io_parallel'")
     for what, names in (("inputs", model_graph.inputs), ("outputs", model_graph.outputs)):
+        if not names:
+            raise HwgenError(f"the model has no {what}; end an ONNX model with its last Dense, "
+                             "without Identity, and convert it again")
         if len(names) != 1:
             raise HwgenError(f"the model has {len(names)} {what} ({', '.join(names)}), needs one; "
                              "split it")
@@ -138,7 +172,7 @@ def _dense(node) -> Dense:
     if strategy != "resource":
         raise HwgenError(f"{name}: strategy {strategy}, needs Resource; set LayerName: {name}: "
                          "Strategy: Resource (and no Compression)")
-    n_in, n_out = node.get_attr("n_in"), node.get_attr("n_out")
+    n_in, n_out = int(node.get_attr("n_in")), int(node.get_attr("n_out"))      # ONNX: int64
     asked, got = config.get_reuse_factor(node), node.get_attr("reuse_factor")
     # hls4ml replaces an invalid reuse factor by the nearest valid one and only prints a warning.
     if got != asked or n_in % got:
@@ -153,10 +187,9 @@ def _dense(node) -> Dense:
     formats, codes = {}, {}
     for what in ("weight", "bias"):
         variable = node.weights[what]
-        formats[what] = fixed(variable.type.precision, name, what)
+        formats[what], codes[what] = _weights(variable, name, what)
         if what == "weight":
             _refuse_ternary(variable, name, what)
-        codes[what] = _codes(variable.data, formats[what], name, what)
     return Dense(name=name, n_in=n_in, n_out=n_out, reuse_factor=got, accum=accum,
                  result=_result(node), weight=formats["weight"], bias=formats["bias"],
                  weight_codes=codes["weight"].reshape(n_out, n_in), bias_codes=codes["bias"])
@@ -183,28 +216,61 @@ def _check_cast(name: str, what: str, width: int, frac: int, to: Fixed) -> None:
                          f"with at least {frac - width} fraction bits")
 
 
-def _codes(values, to: Fixed, name: str, what: str) -> np.ndarray:
-    """Codes of weights, which must be exact.
+def _weights(variable, name: str, what: str) -> tuple[Fixed, np.ndarray]:
+    """Format and codes; a symmetric range shows in the codes alone."""
+    precision = variable.type.precision
+    symmetric = _symmetric(precision)
+    if symmetric:
+        precision = copy(precision)
+        precision.saturation_mode = "SAT"
+    to = fixed(precision, name, what)
+    codes = _codes(variable.data, to, name, what)
+    return to, np.maximum(codes, -to.max) if symmetric and to.signed else codes
 
-    hls4ml prints a weight with as many decimals as its type has fraction bits and the C++ reads it
-    back, so a code survives exactly and anything else changes, at worst from 1.0 to -1.0.
+
+def _symmetric(precision) -> bool:
+    return str(getattr(precision, "saturation_mode", "")) == "SAT_SYM"
+
+
+def _codes(values, to: Fixed, name: str, what: str) -> np.ndarray:
+    """The codes that hls4ml's C++ has of weights.
+
+    hls4ml prints a weight with as many decimals as its type has fraction bits and the C++ assigns
+    that to its type. So a code survives exactly, and other values are cut to one; but where the
+    type wraps, 0.999999 may become 1.0 and that -1.0, which is refused.
     """
     values = np.asarray(values, np.float64)
-    scaled = values * 2.0 ** to.frac
-    bad = (scaled != np.floor(scaled)) | (scaled < to.min) | (scaled > to.max)
-    if bad.any():
+    digits = max(to.frac, 0)
+    printed = np.array([float(f"{value:.{digits}f}") for value in values.flat]
+                       ).reshape(values.shape)
+    codes = quantize(printed, to)
+    bad = np.abs(codes * 2.0 ** -to.frac - printed) >= 2.0 ** -to.frac
+    if to.overflow == "WRAP" and bad.any():
         raise HwgenError(f"{name}: {what} {float(values[bad][0])!r} is not a value of {to}; round "
                          f"and clip the {what} values to multiples of {Fraction(2) ** -to.frac} "
                          f"from {to.min * 2.0 ** -to.frac} to {to.max * 2.0 ** -to.frac} "
-                         "before the conversion")
-    return scaled.astype(np.int64)
+                         "before the conversion, else hls4ml's C++ would wrap it")
+    return codes
+
+
+def _factors(node) -> dict:
+    """Codes and formats of the scales and biases of a BatchNormalization."""
+    factors = {}
+    for what in ("scale", "bias"):
+        to, codes = _weights(node.weights[what], node.name, what)
+        if to.width < 3 and len(np.unique(codes)) > 1:
+            # hls4ml takes such types for binary or ternary ones and does not multiply.
+            raise HwgenError(f"{node.name}: {what} type {to}, needs 3 bits or more; set LayerName: "
+                             f"{node.name}: Precision: {what} to a wider ap_fixed type")
+        factors[what] = np.broadcast_to(np.ravel(codes), (_size(node),)), to
+    return factors
 
 
 def _result(node) -> Fixed:
     return fixed(node.get_output_variable().type.precision, node.name, "result")
 
 
-def _activation(node):
+def _activation(node, layers):
     """An elementwise layer of :mod:`firmware_models.activation`."""
     name, function = node.name, (node.get_attr("activation") or "").lower()
     common = {"name": name, "n": int(np.prod(node.get_output_variable().shape)),
@@ -256,7 +322,7 @@ def _activation(node):
                 of = fixed(node.get_attr(f"{what}_t").precision, name, what)
                 parameters |= {what: of, f"{what}_code": _code(node.get_attr(what), of, name, what)}
             return HardSigmoid(**common, **parameters, tanh=function == "hard_tanh")
-    raise HwgenError(_unknown(node))
+    raise HwgenError(_unknown(node, layers))
 
 
 def _code(value, to: Fixed, name: str, what: str) -> int:
@@ -271,13 +337,40 @@ def _code(value, to: Fixed, name: str, what: str) -> int:
     return code
 
 
-def _unknown(node) -> str:
+def _check_features(node, features: Fixed, name: str) -> None:
+    """A linear activation of the features must leave them as they are."""
+    result = _result(node)
+    if not holds(result, features):
+        raise HwgenError(f"{node.name}: casts the features from {features} to {result}, and two "
+                         f"casts of a feature are not one; set LayerName: {name}: Precision: "
+                         f"result to {result}")
+
+
+def is_linear(node) -> bool:
+    """An activation that only casts: what is left of a Quant node, or ``activation="linear"``."""
+    return node.class_name == "Activation" and node.get_attr("activation") == "linear"
+
+
+def _size(node) -> int:
+    return int(np.prod(node.get_output_variable().shape))
+
+
+def _unknown(node, layers) -> str:
     kind = node.class_name
     activation = node.get_attr("activation")
     if kind == "Softmax" or activation == "softmax":
         return (f"{node.name}: a softmax, needs raw logits at the end; drop it: the softmax is "
                 f"part of the loss (set LayerName: {node.name}: Skip: true, or end the model with "
                 "Dense)")
+    if kind == "FixedPointQuantizer":
+        return (f"{node.name}: quantizes every element by a type of its own, needs one type for "
+                "all; give HGQ2's QuantizerConfig of place 'datalane' heterogeneous_axis=()")
+    if kind in SCALES:
+        before = layers[-1].name if layers else "the features"
+        what = "which learns" if layers and isinstance(layers[-1], Dense) else "needs Dense there"
+        return (f"{node.name}: scales the outputs of {before}, {what}; let hls4ml fuse it (set "
+                f"LayerName: {before}: Precision: result to auto), or give the Quant nodes of a "
+                "QONNX model scales that are one power of two per tensor")
     kind = f"{kind} {activation}" if activation else kind
     return (f"{node.name}: unknown layer kind {kind}, needs one of docs/layers.md; replace it in "
             "the model")
