@@ -13,7 +13,7 @@ from sim.device import Device
 
 from .build import build
 from .errors import HwgenError
-from .frontend import Emulation, from_keras, from_layers, lower
+from .frontend import Emulation, from_layers, lower
 
 __all__ = ["Device", "Emulation", "HwgenError", "Learner", "Network", "Settings", "build",
-           "from_keras", "from_layers", "lower", "quantize"]
+           "from_layers", "lower", "quantize"]

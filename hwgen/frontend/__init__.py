@@ -1,7 +1,6 @@
 """Front ends: the only folder that knows hls4ml. What leaves it are our own descriptions."""
 from .emulation import Emulation
-from .keras import from_keras
 from .layer_list import DenseSpec, NetworkSpec, from_layers
 from .lower import lower
 
-__all__ = ["DenseSpec", "Emulation", "NetworkSpec", "from_keras", "from_layers", "lower"]
+__all__ = ["DenseSpec", "Emulation", "NetworkSpec", "from_layers", "lower"]
