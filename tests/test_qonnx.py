@@ -106,7 +106,7 @@ def test_jet_tagger(gemm, tmp_path):
         "Dense_MatMul_3"]
     # The types that the Quant nodes declare.
     assert network.input == Fixed(8, 8, False, "RND_CONV", "SAT")
-    assert network.stages[0].relu.result == Fixed(8, 5, False, "RND_CONV", "SAT")
+    assert network.stages[0].result == Fixed(8, 5, False, "RND_CONV", "SAT")
     learning = network.stages[3].dense
     assert (learning.weight.width, learning.weight.frac) == (8, 6)
     assert (learning.bias.width, learning.bias.frac) == (10, 7)
