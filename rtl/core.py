@@ -14,6 +14,8 @@ from firmware_models.registers import RECORD_SPACE
 from firmware_models.sample_packets import BEAT_WIDTH, USER_WIDTH
 from firmware_models.settings import RULES
 
+from .hls_stages import hls_stages
+from .hls_top import HlsTop, check_engine
 from .host_access import access, requests
 from .loss import LossUnit
 from .progress import Progress
@@ -61,6 +63,8 @@ class Core(wiring.Component):
         Of :data:`firmware_models.options.OPTIONS`; "prompt" gives the network one if it has none.
     journal_records : int
         Of option "journal": records that it keeps, a power of two, 16 to 4096.
+    hls : HlsTop, optional
+        Put this around hls4ml's own core instead of engines of our own.
 
     Members
     -------
@@ -72,7 +76,7 @@ class Core(wiring.Component):
     def __init__(self, network: Network, *, learning: bool = True, residual: int = 4,
                  rules: tuple[str, ...] = ("np",), multipliers: bool = False,
                  max_pairs: int = 16, options: tuple[str, ...] = (),
-                 journal_records: int = 256):
+                 journal_records: int = 256, hls: HlsTop | None = None):
         if not 0 <= residual <= 8:
             raise ValueError(f"residual must be 0 to 8 bits, not {residual}")
         if not 1 <= max_pairs <= 64:
@@ -94,7 +98,9 @@ class Core(wiring.Component):
         if len(network.parts) > RECORD_SPACE:
             raise ValueError(f"{network.name}: {len(network.parts)} stages; the registers address "
                              f"{RECORD_SPACE}")
-        self.network, self.learning = network, learning
+        if hls is not None:
+            check_engine(network, hls, learning=learning, rules=rules, options=options)
+        self.network, self.learning, self.hls = network, learning, hls
         self.residual, self.max_pairs = residual, max_pairs
         self.coefficient_bits = 4 if multipliers else 1
         self.rules = tuple(rule for rule in RULES if rule in rules) if learning else ()
@@ -137,7 +143,8 @@ class Core(wiring.Component):
             registers.dropped.eq(source.dropped),
         ]
 
-        buffers, engines, memories = stages(m, self, source)
+        wires = stages if self.hls is None else hls_stages
+        buffers, engines, memories = wires(m, self, source)
         last = engines[-1]
         perturbed = field_of(last.o_tag, "probe")
         m.d.comb += [
@@ -217,10 +224,11 @@ class Core(wiring.Component):
         access(m, self, registers, (readback, load, snapshot), by_nodes, control, node, buffers,
                engines, memories)
 
-        for index, (buffer, engine) in enumerate(zip(buffers, engines, strict=True)):
+        # An HLS core is the engine of all stages, and takes by itself once.
+        for index, (buffer, engine) in enumerate(dict(zip(buffers, engines, strict=True)).items()):
             owned, blocked = Const(0), []
             read_here = [position for position, part in enumerate(network.trainable)
-                         if network.stage_of(part) == index]
+                         if engines[network.stage_of(part)] is engine]
             if read_here:
                 if es_on:
                     owned = reduce(or_, (control.owned[position] for position in read_here))

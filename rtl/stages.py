@@ -11,7 +11,7 @@ from .vector_buffer import VectorBuffer
 from .weight_memory import WeightMemory
 from .weight_rom import WeightRom
 
-__all__ = ["stages", "take_by_itself"]
+__all__ = ["stages", "take_by_itself", "trainable_memory"]
 
 NEVER = Const(0)
 
@@ -22,10 +22,7 @@ def stages(m, core, source):
     first_generator = first_generators(network)
 
     def trainable(part):
-        return WeightMemory(
-            part, residual=core.residual, rules=core.rules, max_pairs=core.max_pairs,
-            bits=core.coefficient_bits, first_generator=first_generator[part.index],
-            options=core.options, copy_words=copy_words(network))
+        return trainable_memory(core, part, first_generator[part.index])
 
     buffers, engines, memories = [], [], []
     writer = source
@@ -74,6 +71,14 @@ def stages(m, core, source):
     if network.prompt is not None:
         memories.append(_prompt(m, core, buffers[0], engines[0], trainable(network.parts[-1])))
     return buffers, engines, memories
+
+
+def trainable_memory(core, part, first_generator):
+    """Memory of a part that learns; its noise generators are counted from `first_generator` on."""
+    return WeightMemory(
+        part, residual=core.residual, rules=core.rules, max_pairs=core.max_pairs,
+        bits=core.coefficient_bits, first_generator=first_generator,
+        options=core.options, copy_words=copy_words(core.network))
 
 
 def take_by_itself(m, buffer, engine, *, owned=NEVER, blocked=NEVER):
