@@ -1,6 +1,7 @@
 """A core, Verilated: hardware in a Python object with a face like scikit-learn's."""
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,10 @@ from firmware_models.sample_packets import (
 )
 from firmware_models.settings import Settings
 
+from . import hls_stand_in
 from .errors import SimulationError
 from .library import FAULTS, RESPONSES, SILENT, Core
-from .verilate import build
+from .verilate import DEVICE, Target, build
 
 CHUNK = 500                         # samples between two calls of `progress`
 COUNTERS = ("samples", "passes", "updates", "saturations", "loss", "loss_average")
@@ -79,9 +81,19 @@ class Device:
         self._seed, self._jobs = seed, 0
         library = build(path.parent / self.manifest["verilog"], self.manifest["top"],
                         Path(build_dir) if build_dir else path.parent / "verilated",
-                        waves=bool(waves))
+                        target=self._target(path.parent), waves=bool(waves))
         self.core = Core(library, waves)
         self.reset()
+
+    def _target(self, folder: Path) -> Target:
+        """With engine hls, hls4ml's C++ stands in for the module that Vitis HLS would make."""
+        if "hls" not in self.manifest:
+            return DEVICE
+        hls = self.manifest["hls"]
+        project = folder / hls.get("project", "")
+        return replace(DEVICE, beside=hls_stand_in.texts(hls, project),
+                       include=hls_stand_in.include(project),
+                       runtime=(*DEVICE.runtime, "verilated_dpi.cpp"))
 
     def close(self) -> None:
         """End the simulation; the waveform is complete after it."""

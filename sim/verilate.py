@@ -45,6 +45,10 @@ class Target:
         Files of Verilator's runtime that it needs.
     config : str
         Lines of a Verilator configuration file; ``{top}`` stands for the module.
+    beside : tuple of (str, str)
+        Names and texts of further files, Verilog (``.v``) and C++.
+    include : tuple of str
+        Folders that the C++ beside includes from.
     """
     main: Path
     suffix: str = ""
@@ -52,6 +56,8 @@ class Target:
     link: tuple[str, ...] = ()
     runtime: tuple[str, ...] = ("verilated.cpp", "verilated_threads.cpp")
     config: str = ""
+    beside: tuple[tuple[str, str], ...] = ()
+    include: tuple[str, ...] = ()
 
 
 # Several cores, each with its own runtime, live in one process: each binds to its own symbols.
@@ -107,9 +113,13 @@ def build(source: Path, top: str, folder: Path, target: Target = DEVICE,
         work = Path(temporary)
         config = work / "config.vlt"
         config.write_text("`verilator_config\n" + target.config.format(top=top))
+        for name, text in target.beside:
+            (work / name).write_text(text)
+        beside = [work / name for name, _ in target.beside]
         _run([str(verilator_root() / "bin" / "verilator"), *VERILATOR_FLAGS, *target.verilator,
               *(["--trace-vcd"] if waves else []), "--Mdir", str(work), "--top-module", top,
-              str(config), str(source)], f"Verilator refuses {source.name}")
+              str(config), str(source), *(str(path) for path in beside if path.suffix == ".v")],
+             f"Verilator refuses {source.name}")
         # Two translation units, one with what runs in every cycle and one with what runs once:
         # each reads the model's header once, and both compile at the same time.
         generated = sorted(path.name for path in work.glob("Vtop*.cpp"))
@@ -123,8 +133,14 @@ def build(source: Path, top: str, folder: Path, target: Target = DEVICE,
                      "-include", runtime / HEADER, f"-I{work}", "-c", text, "-o", result)
             return result
 
+        def compile_beside(path):
+            _compile(*(f"-I{folder}" for folder in target.include), "-c", path, "-o",
+                     path.with_suffix(".o"))
+            return path.with_suffix(".o")
+
         with ThreadPoolExecutor(len(units)) as pool:
-            objects = [*pool.map(compile_unit, units), *objects]
+            more = pool.map(compile_beside, (path for path in beside if path.suffix == ".cpp"))
+            objects = [*pool.map(compile_unit, units), *more, *objects]
         _compile(*objects, *target.link, "-o", work / "product")
         os.replace(work / "product", product)
     return product
