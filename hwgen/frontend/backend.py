@@ -2,6 +2,7 @@
 
 hls4ml finds :func:`register` by the entry point ``hls4ml.backends`` of this package.
 """
+import json
 import shutil
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -17,12 +18,14 @@ from hls4ml.writer.vitis_writer import VitisWriter
 
 from ..errors import HwgenError
 from .emulation import text_weights
+from .hls_project import around_hls
 from .lower import lower
 
 NAME = "Hwgen"
 CORE = "core"               # folder of the Verilog in hls4ml's output folder
 ENGINES = ("cpp", "golden", "rtl")
-# Model: Learning in hls4ml's configuration, as arguments of hwgen.build.
+CORE_ENGINES = ("dense", "hls")
+# Model: Learning in hls4ml's configuration, as arguments of hwgen.build; beside them "Engine".
 LEARNING = {"Rules": "rules", "Residual": "residual", "Options": "options",
             "MaxPairs": "max_pairs", "Multipliers": "multipliers",
             "JournalRecords": "journal_records"}
@@ -40,6 +43,7 @@ class HwgenBackend(VitisBackend):
     In the configuration, layers with ``Trainable: True`` learn on the chip;
     ``Model: Learning: {...}`` holds settings of the core, the keys of `LEARNING`. Strategy Latency,
     hls4ml's default, becomes Resource: the engines are Resource layers, with equal results.
+    ``Model: Learning: Engine: hls`` puts the core around hls4ml's own, which Vitis synthesizes.
 
     Raises
     ------
@@ -59,8 +63,8 @@ class HwgenBackend(VitisBackend):
 
     def _register_flows(self):
         alias = register_flow("alias", ["hwgen:alias_backend"], backend=self.name)
-        last = register_flow("lower", ["hwgen:lower_network"], requires=["vitis:ip"],
-                             backend=self.name)
+        last = register_flow("lower", ["hwgen:lower_network", "hwgen:expose_weights"],
+                             requires=["vitis:ip"], backend=self.name)
         self._default_flow = register_flow("ip", None, requires=[alias, "vitis:ip", last],
                                            backend=self.name)
         self._writer_flow = register_flow("write", ["make_stamp", "hwgen:write_hls"],
@@ -114,6 +118,11 @@ class HwgenBackend(VitisBackend):
             self._manifests[model] = _build(model, Path(model.config.get_output_dir()) / CORE)
         return self._manifests[model]
 
+    @staticmethod
+    def core_engine(model) -> str:
+        """What infers in the model's core: engines of our own ("dense"), or hls4ml's ("hls")."""
+        return _learning(model)[1]
+
     def build(self, model, vitis: bool | None = None, **options) -> dict:
         """Verilog of the core, and a report.
 
@@ -138,8 +147,12 @@ class HwgenBackend(VitisBackend):
         if options and not with_vitis:
             raise HwgenError(f"{', '.join(options)}: for Vitis HLS, and vitis-run is not on the "
                              "path; leave it out, or install Vitis")
-        learning = any(node.get_attr("trainable") for node in model.get_layers())
-        if learning:
+        if self.core_engine(model) == "hls":
+            if not with_vitis:
+                raise HwgenError("engine hls: Vitis HLS synthesizes the layers, and vitis-run is "
+                                 "not on the path; manifest(model) has the Verilog around them")
+            summary = json.loads(manifest.read_text())["hls"]
+        elif any(node.get_attr("trainable") for node in model.get_layers()):
             summary = report.report(manifest, _build(model, folder / CORE / "inference", False))
             report.write(summary, folder / CORE)
         else:
@@ -154,13 +167,25 @@ class HwgenBackend(VitisBackend):
         return found | {"HwgenReport": summary}
 
 
-def _build(model, folder: Path, learning: bool = True) -> Path:
-    from ..build import build
-    network = lower(model)
-    settings = model.config.get_config_value("HLSConfig").get("Model", {}).get("Learning") or {}
+def _learning(model) -> tuple[dict, str]:
+    """Arguments of hwgen.build from ``Model: Learning``, and its engine."""
+    settings = dict(
+        model.config.get_config_value("HLSConfig").get("Model", {}).get("Learning") or {})
+    engine = settings.pop("Engine", CORE_ENGINES[0])
     if unknown := set(settings) - set(LEARNING):
         raise HwgenError(f"Model: Learning: {min(unknown)} is unknown; there are "
-                         f"{', '.join(LEARNING)}")
-    return build(network, folder, learning=learning and bool(network.trainable),
-                 **{LEARNING[name]: tuple(value) if isinstance(value, list) else value
-                       for name, value in settings.items()})
+                         f"{', '.join(LEARNING)}, Engine")
+    if engine not in CORE_ENGINES:
+        raise HwgenError(f"Model: Learning: unknown engine {engine!r}; there are "
+                         f"{', '.join(CORE_ENGINES)}")
+    return {LEARNING[name]: tuple(value) if isinstance(value, list) else value
+            for name, value in settings.items()}, engine
+
+
+def _build(model, folder: Path, learning: bool = True) -> Path:
+    from ..build import build
+    settings, engine = _learning(model)
+    if engine == "hls":
+        return around_hls(model, folder, **settings)
+    network = lower(model)
+    return build(network, folder, learning=learning and bool(network.trainable), **settings)
