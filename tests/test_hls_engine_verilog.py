@@ -8,11 +8,12 @@ import pytest
 
 from firmware_models import dense
 from firmware_models.learner import Learner
+from firmware_models.network import Dense
 from firmware_models.settings import Settings
 from hwgen import report
 from hwgen.build import build
 from hwgen.errors import HwgenError
-from hwgen.frontend import DenseSpec, NetworkSpec, ReluSpec, around_hls, from_layers, lower
+from hwgen.frontend import DenseSpec, NetworkSpec, around_hls, from_layers, lower
 from hwgen.frontend.quiet import quiet
 from sim.device import Device
 from sim.errors import SimulationError
@@ -42,8 +43,7 @@ def graph_of(network, folder):
         DenseSpec(name=layer.name, weight=layer.weight, bias=layer.bias, result=layer.result,
                   weight_codes=layer.weight_codes, bias_codes=layer.bias_codes,
                   reuse_factor=layer.reuse_factor, accum=layer.accum)
-        if hasattr(layer, "n_in") else ReluSpec(name=layer.name, result=layer.result)
-        for layer in network.layers)
+        if isinstance(layer, Dense) else layer for layer in network.layers)
     return from_layers(NetworkSpec(name="net", input=network.input, layers=layers), folder)
 
 
