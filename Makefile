@@ -39,7 +39,7 @@ report: $(VENV)/.installed   ## resources by block, and what learning adds
 recover: $(VENV)/.installed  ## the recovery experiment alone; FLAGS="--rule qzo --pairs 1"
 	$(HWGEN) recover --example $(EXAMPLE) $(FLAGS)
 
-nightly: $(VENV)/.installed  ## what takes longer: 200 random networks, 300 random cores, long runs, fresh draws
+nightly: $(VENV)/.installed  ## what takes longer: 300 random networks and cores each, long runs, fresh draws
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m nightly --hypothesis-profile nightly --seed $(SEED) $(FLAGS)
 
 lint: $(VENV)/.installed     ## ruff over the Python, Verilator -Wall over the Verilog
