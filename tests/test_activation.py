@@ -30,7 +30,7 @@ from rtl.shapes import shape_of
 
 from .pysim import simulate
 from .random_networks import KINDS, fitted, random_activation, random_format
-from .test_random_networks import emulate
+from .test_random_networks import compare, emulate
 
 needs_gxx = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 QUARTERS, HALVES = Fixed(6, 2), Fixed(6, 1, True, "TRN", "SAT")
@@ -165,7 +165,7 @@ def test_compiled_equals_model(kind, seed):
         compiled.base_pass(np.array([code]), a.stages, a.casts, a.layers, a.layer_casts,
                            a.parameters, a.codes, a.bias, a.totals, a.sums, a.base)
         got.append(a.base[1:4].tolist())
-    assert got == trace(network, x[:, None])["second"].tolist()
+    np.testing.assert_array_equal(got, trace(network, x[:, None])["second"])
 
 
 @needs_gxx
@@ -197,9 +197,7 @@ def equals_hls4ml(cases, folder) -> None:
         xs.append(np.resize(np.arange(source.min, source.max + 1), (1024, 1)))
     for spec, x, expected in zip(specs, xs, emulate(specs, xs, folder / "joint"), strict=True):
         network = lower(from_layers(spec, folder / spec.name))
-        got = trace(network, x)
-        for name in expected:
-            np.testing.assert_array_equal(got[name], expected[name], f"{name} of {spec}")
+        compare(network, trace(network, x), expected, f"{spec}")
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -228,4 +226,5 @@ def test_hardware_equals_model(kind, seed):
 
     simulate(m, bench, deadline=len(codes) + 10)
     every = model.apply(layer, np.repeat(codes[:, None], 6, 1), source)
-    assert got[layer.delay_cycles:] == every[np.arange(len(codes)), words + nodes.start].tolist()
+    np.testing.assert_array_equal(got[layer.delay_cycles:],
+                                  every[np.arange(len(codes)), words + nodes.start])
