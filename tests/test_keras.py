@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from firmware_models.activation import BatchNorm
 from firmware_models.formats import Fixed
 from hwgen.errors import HwgenError
 from hwgen.frontend.quiet import quiet
@@ -73,22 +74,21 @@ def test_normalized_layer_learns(tmp_path):
 
 
 def test_normalization_behind_rounded_sums(tmp_path):
-    with pytest.raises(HwgenError, match="norm: scales what fc2 has rounded to fixed<9,3>; set "
-                       "LayerName: fc2: Precision: accum and result to auto"):
-        convert(perceptron(), tmp_path, fc2={"Precision": {"result": "ap_fixed<9,3>"}})
+    """A type for the result keeps hls4ml from fusing."""
+    model = convert(perceptron(), tmp_path, fc2={"Precision": {"result": "ap_fixed<9,3>"}})
+    assert any(isinstance(layer, BatchNorm) for layer in equal(model).layers)
 
 
 def test_normalization_that_is_not_fused(tmp_path):
-    """A type for the sums keeps hls4ml from fusing; where it holds them exactly, we do."""
+    """It is a layer of its own, also behind one that learns."""
     wide = {"Precision": TYPES | {"accum": "ap_fixed<32,14>", "result": "ap_fixed<32,14>"}}
     kept = {"Precision": {"scale": "ap_fixed<10,4>", "bias": "ap_fixed<10,4>",
                           "result": "ap_fixed<20,10,AP_RND_CONV,AP_SAT>"}}
-    model = convert(perceptron(), tmp_path / "a", fc1={"Precision": TYPES}, fc2=wide, norm=kept)
-    assert "norm" in [node.name for node in model.get_layers()]
+    model = convert(perceptron(), tmp_path / "a", fc1={"Precision": TYPES},
+                    fc2=wide | {"Trainable": True}, norm=kept)
     network = equal(model)
-    assert network.stages[1].dense.weight.width > 8
-    with pytest.raises(HwgenError, match="norm: scales the outputs of fc2, which learns; let"):
-        convert(perceptron(), tmp_path / "b", fc2=wide | {"Trainable": True}, norm=kept)
+    assert isinstance(network.stages[1].activation[0], BatchNorm) and network.trainable == (1,)
+    learns(network, tmp_path / "core")
 
 
 def test_explicit_types_of_what_learns(tmp_path):

@@ -4,6 +4,7 @@ import warnings
 import numpy as np
 import pytest
 
+from firmware_models.activation import BatchNorm
 from firmware_models.formats import Fixed
 from hwgen import lower
 from hwgen.errors import HwgenError
@@ -125,13 +126,15 @@ def test_symmetric_weights(tmp_path, capsys):
 
 @pytest.mark.parametrize("changes", [{"weight_scale": 0.01}, {"normalized": True}])
 def test_scales_become_weights(changes, tmp_path):
-    """hls4ml keeps an ApplyAlpha, or a BatchNormalization, behind Dense: one layer for us."""
+    """An ApplyAlpha behind Dense is one layer with it; a BatchNormalization is one of its own."""
     model = convert(perceptron(**changes), tmp_path / "hls", "MatMul_3"
                     if "normalized" in changes else "")
     kinds = [node.class_name for node in model.get_layers()]
     assert "ApplyAlpha" in kinds or "BatchNormalization" in kinds
     network = equal(model)
-    assert max(stage.dense.weight.width for stage in network.stages) > 8
+    normalized = any(isinstance(layer, BatchNorm) for layer in network.layers)
+    assert normalized == ("normalized" in changes)
+    assert normalized or max(stage.dense.weight.width for stage in network.stages) > 8
     if network.trainable:
         learns(network, tmp_path / "core")
 
