@@ -7,7 +7,8 @@ import numpy as np
 from firmware_models.formats import Fixed
 
 from ..errors import HwgenError
-from .lower import fixed, is_linear, lower
+from .codes import fixed
+from .lower import is_linear, lower
 from .merge import holds
 from .quiet import LOG, quiet
 

@@ -1,30 +1,17 @@
 """From a finished hls4ml ModelGraph to our own description of the network, or a clear refusal."""
-import math
-from copy import copy
 from dataclasses import replace
-from fractions import Fraction
 
 import numpy as np
 
-from firmware_models.activation import (
-    BatchNorm,
-    HardSigmoid,
-    Linear,
-    Lookup,
-    PRelu,
-    Relu,
-    ReluMax,
-    ThresholdedRelu,
-)
-from firmware_models.dense import quantize
-from firmware_models.formats import OVERFLOWS, ROUNDINGS, Fixed
+from firmware_models.activation import Linear
+from firmware_models.formats import Fixed
 from firmware_models.network import Dense, Network
-from firmware_models.requantize import requantize
 
 from ..errors import HwgenError
+from .activations import activation
+from .codes import fixed, is_symmetric, refuse_ternary, result_of, weights
 from .contract import check_trainable
 from .merge import holds, merge_linear, merge_scale
-from .tables import entries
 from .value_types import say, widen
 
 # hls4ml's layer that a scale of QONNX becomes: x * scale + bias.
@@ -69,20 +56,22 @@ def lower(model_graph, trainable=None) -> Network:
         elif is_linear(node) and not layers:
             _check_features(node, source, first.name)
             continue
-        elif is_linear(node) and (last := merge_linear(_result(node), layers[-1], before)):
+        elif is_linear(node) and (last := merge_linear(result_of(node), layers[-1], before)):
             _check_cast(node.name, "result", before.width, before.frac, last.result)
             layers[-1], source = last, last.result
             continue
         elif node.class_name in SCALES and layers and isinstance(layers[-1], Dense) \
                 and layers[-1].name not in trainable:
-            layers[-1] = merge_scale(node.name, _factors(node), _result(node), layers[-1],
+            layers[-1] = merge_scale(node.name, _factors(node), result_of(node), layers[-1],
                                      layers[-2].result if layers[1:] else network_input)
             _check_cast(node.name, "result", layers[-1].accum.width, layers[-1].accum.frac,
                         layers[-1].result)
             before, source = layers[-1].accum, layers[-1].result
             continue
         else:
-            layer, before = _activation(node, layers), source
+            layer, before = activation(node), source
+            if layer is None:
+                raise HwgenError(_unknown(node, layers))
             try:
                 layer.exact(source)
             except ValueError as error:
@@ -97,7 +86,7 @@ def lower(model_graph, trainable=None) -> Network:
         if isinstance(layer, Dense) and layer.name in trainable:
             check_trainable(of_layers[k], layer, layers[k - 1].result if k else network_input)
             for what in ("weight", "bias"):
-                if _symmetric(of_layers[k].weights[what].type.precision):
+                if is_symmetric(of_layers[k].weights[what].type.precision):
                     say(of_layers[k], f"{what} type is symmetric; it learns in the whole range of "
                                       f"{getattr(layer, what)}")
             layers[k] = replace(layer, trainable=True)
@@ -145,26 +134,6 @@ def _check_model(model_graph) -> None:
         previous = node
 
 
-def fixed(precision, layer: str, what: str) -> Fixed:
-    """An hls4ml type as a format; refuses what is not fixed point with known modes."""
-    name = f"{layer}: {what} type {precision}"
-    remedy = f"set LayerName: {layer}: Precision: {what}"
-    from hls4ml.model.types import FixedPrecisionType, IntegerPrecisionType
-    if not isinstance(precision, FixedPrecisionType | IntegerPrecisionType):
-        raise HwgenError(f"{name} is not fixed point; {remedy} to an ap_fixed or ap_ufixed type")
-    rounding, overflow = str(precision.rounding_mode), str(precision.saturation_mode)
-    if rounding not in ROUNDINGS:
-        raise HwgenError(f"{name} rounds by {rounding}; {remedy} to a type with one of "
-                         f"{', '.join('AP_' + mode for mode in ROUNDINGS)}")
-    if overflow not in OVERFLOWS or precision.saturation_bits:
-        raise HwgenError(f"{name} overflows by {overflow}; {remedy} to a type with one of "
-                         f"{', '.join('AP_' + mode for mode in OVERFLOWS)} and no saturation bits")
-    try:
-        return Fixed(precision.width, precision.width - precision.integer, bool(precision.signed),
-                     rounding, overflow)
-    except ValueError as error:
-        raise HwgenError(f"{name}: {error}; {remedy} to a narrower type") from error
-
 
 def _dense(node) -> Dense:
     name, config = node.name, node.model.config
@@ -187,18 +156,13 @@ def _dense(node) -> Dense:
     formats, codes = {}, {}
     for what in ("weight", "bias"):
         variable = node.weights[what]
-        formats[what], codes[what] = _weights(variable, name, what)
+        formats[what], codes[what] = weights(variable, name, what)
         if what == "weight":
-            _refuse_ternary(variable, name, what)
+            refuse_ternary(variable, name, what)
     return Dense(name=name, n_in=n_in, n_out=n_out, reuse_factor=got, accum=accum,
-                 result=_result(node), weight=formats["weight"], bias=formats["bias"],
+                 result=result_of(node), weight=formats["weight"], bias=formats["bias"],
                  weight_codes=codes["weight"].reshape(n_out, n_in), bias_codes=codes["bias"])
 
-
-def _refuse_ternary(variable, name: str, what: str) -> None:
-    if str(variable.type.precision) == "int<2>":
-        raise HwgenError(f"{name}: {what} type int<2> makes hls4ml multiply by -1, 0 and 1 only; "
-                         f"set LayerName: {name}: Precision: {what} to ap_fixed<2,2>")
 
 
 def _check_casts(layer: Dense, source: Fixed) -> None:
@@ -216,48 +180,14 @@ def _check_cast(name: str, what: str, width: int, frac: int, to: Fixed) -> None:
                          f"with at least {frac - width} fraction bits")
 
 
-def _weights(variable, name: str, what: str) -> tuple[Fixed, np.ndarray]:
-    """Format and codes; a symmetric range shows in the codes alone."""
-    precision = variable.type.precision
-    symmetric = _symmetric(precision)
-    if symmetric:
-        precision = copy(precision)
-        precision.saturation_mode = "SAT"
-    to = fixed(precision, name, what)
-    codes = _codes(variable.data, to, name, what)
-    return to, np.maximum(codes, -to.max) if symmetric and to.signed else codes
 
-
-def _symmetric(precision) -> bool:
-    return str(getattr(precision, "saturation_mode", "")) == "SAT_SYM"
-
-
-def _codes(values, to: Fixed, name: str, what: str) -> np.ndarray:
-    """The codes that hls4ml's C++ has of weights.
-
-    hls4ml prints a weight with as many decimals as its type has fraction bits and the C++ assigns
-    that to its type. So a code survives exactly, and other values are cut to one; but where the
-    type wraps, 0.999999 may become 1.0 and that -1.0, which is refused.
-    """
-    values = np.asarray(values, np.float64)
-    digits = max(to.frac, 0)
-    printed = np.array([float(f"{value:.{digits}f}") for value in values.flat]
-                       ).reshape(values.shape)
-    codes = quantize(printed, to)
-    bad = np.abs(codes * 2.0 ** -to.frac - printed) >= 2.0 ** -to.frac
-    if to.overflow == "WRAP" and bad.any():
-        raise HwgenError(f"{name}: {what} {float(values[bad][0])!r} is not a value of {to}; round "
-                         f"and clip the {what} values to multiples of {Fraction(2) ** -to.frac} "
-                         f"from {to.min * 2.0 ** -to.frac} to {to.max * 2.0 ** -to.frac} "
-                         "before the conversion, else hls4ml's C++ would wrap it")
-    return codes
 
 
 def _factors(node) -> dict:
     """Codes and formats of the scales and biases of a BatchNormalization."""
     factors = {}
     for what in ("scale", "bias"):
-        to, codes = _weights(node.weights[what], node.name, what)
+        to, codes = weights(node.weights[what], node.name, what)
         if to.width < 3 and len(np.unique(codes)) > 1:
             # hls4ml takes such types for binary or ternary ones and does not multiply.
             raise HwgenError(f"{node.name}: {what} type {to}, needs 3 bits or more; set LayerName: "
@@ -266,80 +196,11 @@ def _factors(node) -> dict:
     return factors
 
 
-def _result(node) -> Fixed:
-    return fixed(node.get_output_variable().type.precision, node.name, "result")
-
-
-def _activation(node, layers):
-    """An elementwise layer of :mod:`firmware_models.activation`."""
-    name, function = node.name, (node.get_attr("activation") or "").lower()
-    common = {"name": name, "n": int(np.prod(node.get_output_variable().shape)),
-              "result": _result(node)}
-    match node.class_name, function:
-        case "Activation", "relu":
-            return Relu(**common)
-        case "Activation", "relu1" | "relu6":
-            return ReluMax(**common, limit=int(function.removeprefix("relu")))
-        case "Activation", "linear":
-            return Linear(**common)
-        case "Activation", "sigmoid" | "tanh":
-            size = int(node.get_attr("table_size"))
-            try:
-                table = fixed(node.types["table_t"].precision, name, "table")
-                return Lookup(**common, function=function, size=size, table=table,
-                              table_codes=entries(function, size, table))
-            except ValueError as error:
-                raise HwgenError(f"{error}; set LayerName: {name}: TableSize") from error
-        case _, "thresholdedrelu":
-            # hls4ml 1.3.0 turns the Keras 3 layer ReLU into a thresholded one whose threshold is 0.
-            if node.get_attr("activ_param") == 0:
-                return Relu(**common)
-            threshold = fixed(node.types["param_t"].precision, name, "param")
-            return ThresholdedRelu(**common, threshold=threshold, threshold_code=_code(
-                node.get_attr("activ_param", 1.0), threshold, name, "param"))
-        case _, "leakyrelu":
-            slope = fixed(node.types["param_t"].precision, name, "param")
-            code = _code(node.get_attr("activ_param", 1.0), slope, name, "param")
-            return PRelu(**common, slope=slope, slope_codes=np.full(common["n"], code))
-        case "PReLU", _:
-            param = node.weights["param"]
-            slope = fixed(param.type.precision, name, "param")
-            codes = _codes(param.data, slope, name, "param")
-            return PRelu(**common, slope=slope, slope_codes=codes.ravel())
-        case "BatchNormalization", _:
-            parameters = {}
-            for what in ("scale", "bias"):
-                variable = node.weights[what]
-                of = fixed(variable.type.precision, name, what)
-                _refuse_ternary(variable, name, what)
-                # As many as there are filters, which come around and around.
-                codes = [_code(value, of, name, what) for value in variable]
-                parameters |= {what: of, f"{what}_codes": np.resize(codes, common["n"])}
-            return BatchNorm(**common, **parameters)
-        case "HardActivation", "hard_sigmoid" | "hard_tanh":
-            parameters = {}
-            for what in ("slope", "shift"):
-                of = fixed(node.get_attr(f"{what}_t").precision, name, what)
-                parameters |= {what: of, f"{what}_code": _code(node.get_attr(what), of, name, what)}
-            return HardSigmoid(**common, **parameters, tanh=function == "hard_tanh")
-    raise HwgenError(_unknown(node, layers))
-
-
-def _code(value, to: Fixed, name: str, what: str) -> int:
-    """Code of a parameter that hls4ml's C++ has as a decimal literal and casts to its type."""
-    # What is cut off here is below every bit that a rounding of `to` looks at.
-    frac = to.frac + 40
-    code = int(requantize(math.floor(Fraction(float(str(value))) * 2 ** frac), frac,
-                          replace(to, overflow="SAT")))
-    if abs(code * Fraction(2) ** -to.frac - Fraction(float(str(value)))) >= Fraction(2) ** -to.frac:
-        raise HwgenError(f"{name}: {what} {value} does not fit {to}; set LayerName: {name}: "
-                         f"Precision: {what} to a wider type")
-    return code
 
 
 def _check_features(node, features: Fixed, name: str) -> None:
     """A linear activation of the features must leave them as they are."""
-    result = _result(node)
+    result = result_of(node)
     if not holds(result, features):
         raise HwgenError(f"{node.name}: casts the features from {features} to {result}, and two "
                          f"casts of a feature are not one; set LayerName: {name}: Precision: "

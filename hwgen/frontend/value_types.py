@@ -13,6 +13,7 @@ from firmware_models.formats import Fixed
 from firmware_models.network import Dense
 
 from ..errors import HwgenError
+from .codes import fixed
 from .contract import check_bias, value_sized
 from .merge import exact_accum
 
@@ -115,7 +116,6 @@ def _declared(node, what: str) -> Fixed:
     precision = layer.get("Precision")
     asked = precision.get(what, "auto") if isinstance(precision, dict) else "auto"
     if str(asked) != "auto":
-        from .lower import fixed
         return fixed(config.backend.convert_precision_string(str(asked)), node.name, what)
     keras = config.config.get("KerasModel")
     try:
