@@ -13,15 +13,14 @@ from firmware_models.activation import (
 )
 
 from ..errors import HwgenError
-from .codes import code_of, codes_of, fixed, refuse_ternary, result_of
+from .codes import code_of, codes_of, fixed, refuse_ternary, result_of, size_of
 from .tables import entries
 
 
 def activation(node):
     """An elementwise layer of :mod:`firmware_models.activation`; None for what is none of them."""
     name, function = node.name, (node.get_attr("activation") or "").lower()
-    common = {"name": name, "n": int(np.prod(node.get_output_variable().shape)),
-              "result": result_of(node)}
+    common = {"name": name, "n": size_of(node), "result": result_of(node)}
     match node.class_name, function:
         case "Activation", "relu":
             return Relu(**common)

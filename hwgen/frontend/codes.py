@@ -38,6 +38,11 @@ def result_of(node) -> Fixed:
     return fixed(node.get_output_variable().type.precision, node.name, "result")
 
 
+def size_of(node) -> int:
+    """Outputs of a node."""
+    return int(np.prod(node.get_output_variable().shape))
+
+
 def weights(variable, name: str, what: str) -> tuple[Fixed, np.ndarray]:
     """Format and codes; a symmetric range shows in the codes alone."""
     precision = variable.type.precision

@@ -6,10 +6,10 @@ from firmware_models.cycles import CycleModel
 from firmware_models.network import Network
 
 from ..devices import DEVICES
+from ..report import CYCLE_SAMPLES
 
 NOTE = "Written by hwgen: Yosys for UltraScale, before place and route; cycles by the cycle model."
 SOLUTION = "solution1"
-SAMPLES = 64                # the schedule is steady at the end of them
 
 
 def write(summary: dict, network: Network, folder: Path, config) -> None:
@@ -31,7 +31,7 @@ def write(summary: dict, network: Network, folder: Path, config) -> None:
     (project / "hls.app").write_text(
         f'<project><solutions><solution name="{SOLUTION}"/></solutions></project>\n')
     total = summary.get("learning", summary["inference"])["total"]
-    times = CycleModel(network, learning=bool(network.trainable)).run(SAMPLES)
+    times = CycleModel(network, learning=bool(network.trainable)).run(CYCLE_SAMPLES)
     latency = int(times.out_cycles[0] - times.in_cycles[0]) + 1
     interval = int(times.out_cycles[-1] - times.out_cycles[-2])
     tree = _csynth(total, latency, interval, config)

@@ -9,7 +9,7 @@ from firmware_models.network import Dense, Network
 
 from ..errors import HwgenError
 from .activations import activation
-from .codes import fixed, is_symmetric, refuse_ternary, result_of, weights
+from .codes import fixed, is_symmetric, refuse_ternary, result_of, size_of, weights
 from .contract import check_trainable
 from .merge import holds, merge_linear, merge_scale
 from .value_types import say, widen
@@ -184,7 +184,7 @@ def _check_cast(name: str, what: str, width: int, frac: int, to: Fixed) -> None:
 
 
 def _factors(node) -> dict:
-    """Codes and formats of the scales and biases of a BatchNormalization."""
+    """Codes and formats of the scales and biases of an ApplyAlpha."""
     factors = {}
     for what in ("scale", "bias"):
         to, codes = weights(node.weights[what], node.name, what)
@@ -192,7 +192,7 @@ def _factors(node) -> dict:
             # hls4ml takes such types for binary or ternary ones and does not multiply.
             raise HwgenError(f"{node.name}: {what} type {to}, needs 3 bits or more; set LayerName: "
                              f"{node.name}: Precision: {what} to a wider ap_fixed type")
-        factors[what] = np.broadcast_to(np.ravel(codes), (_size(node),)), to
+        factors[what] = np.broadcast_to(np.ravel(codes), (size_of(node),)), to
     return factors
 
 
@@ -210,10 +210,6 @@ def _check_features(node, features: Fixed, name: str) -> None:
 def is_linear(node) -> bool:
     """An activation that only casts: what is left of a Quant node, or ``activation="linear"``."""
     return node.class_name == "Activation" and node.get_attr("activation") == "linear"
-
-
-def _size(node) -> int:
-    return int(np.prod(node.get_output_variable().shape))
 
 
 def _unknown(node, layers) -> str:

@@ -40,7 +40,7 @@ def merge_linear(result: Fixed, layer, source: Fixed):
 
 
 def merge_scale(name: str, factors: dict, result: Fixed, layer: Dense, source: Fixed) -> Dense:
-    """The Dense layer before a BatchNormalization, with the same function.
+    """The Dense layer before a scale of its outputs, with the same function.
 
         result(x_j s_j + t_j), x_j = sum_i w_ji x_i + b_j   becomes
         result(sum_i (s_j w_ji) x_i + s_j b_j + t_j)
@@ -50,8 +50,8 @@ def merge_scale(name: str, factors: dict, result: Fixed, layer: Dense, source: F
     Parameters
     ----------
     name : str
-        The BatchNormalization, or QONNX's ApplyAlpha: what is left of a scale that is not the same
-        power of two for all outputs.
+        The ApplyAlpha: what is left of a scale of QONNX that is not the same power of two for all
+        outputs.
     factors : dict of str to (array of int64 [n_out], Fixed)
         Codes and formats of ``scale`` and ``bias``.
     result : Fixed
