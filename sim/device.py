@@ -1,7 +1,6 @@
 """A core, Verilated: hardware in a Python object with a face like scikit-learn's."""
 import json
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,7 @@ from firmware_models.settings import Settings
 from . import hls_stand_in
 from .errors import SimulationError
 from .library import FAULTS, RESPONSES, SILENT, Core
-from .verilate import DEVICE, Target, build
+from .verilate import DEVICE, build
 
 CHUNK = 500                         # samples between two calls of `progress`
 COUNTERS = ("samples", "passes", "updates", "saturations", "loss", "loss_average")
@@ -81,19 +80,10 @@ class Device:
         self._seed, self._jobs = seed, 0
         library = build(path.parent / self.manifest["verilog"], self.manifest["top"],
                         Path(build_dir) if build_dir else path.parent / "verilated",
-                        target=self._target(path.parent), waves=bool(waves))
+                        target=hls_stand_in.beside(DEVICE, self.manifest, path.parent),
+                        waves=bool(waves))
         self.core = Core(library, waves)
         self.reset()
-
-    def _target(self, folder: Path) -> Target:
-        """With engine hls, hls4ml's C++ stands in for the module that Vitis HLS would make."""
-        if "hls" not in self.manifest:
-            return DEVICE
-        hls = self.manifest["hls"]
-        project = folder / hls.get("project", "")
-        return replace(DEVICE, beside=hls_stand_in.texts(hls, project),
-                       include=hls_stand_in.include(project),
-                       runtime=(*DEVICE.runtime, "verilated_dpi.cpp"))
 
     def close(self) -> None:
         """End the simulation; the waveform is complete after it."""

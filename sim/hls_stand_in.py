@@ -1,8 +1,12 @@
 """What stands in for a module that only Vitis HLS can make: hls4ml's C++ behind the same ports."""
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 from .errors import SimulationError
+from .verilate import Target
+
+RUNTIME = "verilated_dpi.cpp"
 
 LATENCY_MASK = 15               # most cycles of each wait, one less than a power of two
 
@@ -143,6 +147,16 @@ extern "C" void {name}_call({parameters}) {{
         get({y_name}_bits, size_t(i) * {y_type}::width, {y_name}[i]);
 }}
 """
+
+
+def beside(target: Target, design: dict, folder: Path) -> Target:
+    """`target` with the stand-in, where the core of the manifest `design` in `folder` needs one."""
+    if "hls" not in design:
+        return target
+    hls = design["hls"]
+    project = folder / hls.get("project", "")
+    runtime = target.runtime if RUNTIME in target.runtime else (*target.runtime, RUNTIME)
+    return replace(target, beside=texts(hls, project), include=include(project), runtime=runtime)
 
 
 def texts(hls: dict, project: Path) -> tuple[tuple[str, str], ...]:

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 from cocotb_tools import config
 from cocotb_tools.runner import get_runner
 
+from . import hls_stand_in
 from .errors import SimulationError
 from .verilate import DEVICE, Target, build
 
@@ -59,7 +60,8 @@ def run_bench(manifest, bench: str, *, data=None, seed: int = 1, waves: bool = F
     manifest = Path(manifest).resolve()
     design = json.loads(manifest.read_text())
     folder = Path(build_dir or manifest.parent / "cocotb").resolve()
-    program = build(manifest.parent / design["verilog"], design["top"], folder, COCOTB, waves)
+    target = hls_stand_in.beside(COCOTB, design, manifest.parent)
+    program = build(manifest.parent / design["verilog"], design["top"], folder, target, waves)
     results = Path(results or folder / "results.xml").resolve()
     results.parent.mkdir(parents=True, exist_ok=True)
     plusargs = [f"+manifest={manifest}"]

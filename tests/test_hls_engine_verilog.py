@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from firmware_models import dense
+from firmware_models.activation import Lookup
+from firmware_models.formats import Fixed
 from firmware_models.learner import Learner
 from firmware_models.network import Dense
 from firmware_models.settings import Settings
@@ -15,16 +17,19 @@ from hwgen.build import build
 from hwgen.errors import HwgenError
 from hwgen.frontend import DenseSpec, NetworkSpec, around_hls, from_layers, lower
 from hwgen.frontend.quiet import quiet
+from hwgen.frontend.tables import entries
 from sim.device import Device
 from sim.errors import SimulationError
+from sim.runner import run_bench
 from sim.verilate import lint
 
 from .lockstep import lockstep
-from .networks import samples, small_network
+from .networks import HIDDEN, activated, samples, slopes, small_network
 from .test_backend import convert
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 UPDATES = 150
+TABLE = Fixed(12, 10)
 CORES = {
     # name: network, residual bits, options
     "frozen between": (small_network((10, 8, 6, 4), (0, 2), {0: 5, 1: 4, 2: 3}), 4,
@@ -34,6 +39,10 @@ CORES = {
                           ("rank", "shaping", "vote", "sparse", "rank1", "kernel", "sigma_decay",
                            "momentum", "rounding", "replay", "load", "snapshot", "drift")),
     "journal": (small_network((5, 6, 3), (0, 1), seed=3), 8, ("journal",)),
+    "activations": (activated(small_network((8, 6, 5, 3), (0, 1, 2), seed=4), {
+        0: (slopes("slopes", 6),),
+        1: (Lookup(name="sigmoid", n=5, result=HIDDEN, function="sigmoid", size=128, table=TABLE,
+                   table_codes=entries("sigmoid", 128, TABLE)),)}), 4, ()),
 }
 
 
@@ -100,6 +109,23 @@ def test_options_in_turn(core):
 def test_journal(core):
     lockstep(core("journal"),
              (Settings(rule="es", layers=(0, 1), pairs=3, lr_shift=3, seed=5), 60))
+
+
+def test_activations(core):
+    """They lie between layers that learn: all of them learn through the tables of the C++."""
+    learner = lockstep(core("activations"),
+                       (Settings(rule="es", layers=(0, 1, 2), pairs=6, lr_shift=2, seed=6), 60))
+    start = CORES["activations"][0]
+    for now, before in zip(learner.deployed_network().stages, start.stages, strict=True):
+        assert (now.dense.weight_codes != before.dense.weight_codes).any()
+
+
+def test_under_cocotb(core, cocotb_run):
+    """The bench of every core, with bus models written by others."""
+    network, _, manifest = core("frozen between")
+    settings = Settings(rule="es", layers=(0, 2), pairs=3, batch=2, lr_shift=3, seed=7)
+    assert run_bench(manifest, "sim.core", data={"network": network, "settings": settings},
+                     **cocotb_run) == 9
 
 
 def test_equals_the_native_core(core, tmp_path):
