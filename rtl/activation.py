@@ -79,7 +79,7 @@ def hard_sigmoid(m, layer, x, source, nodes, word):
     total = _held(m, (held * Const(layer.slope_code, shape_of(layer.slope))
                       << frac - source.frac - layer.slope.frac) + shift)
     one = 1 << frac
-    y = Mux(total < 0, 0, Mux(total > one, one, total))
+    y = Mux(_negative(total), 0, Mux(total > one, one, total))
     return requantize(m, (y << 1) - one if layer.tanh else y, frac, layer.result)
 
 
@@ -100,7 +100,7 @@ def lookup(m, layer, x, source, nodes, word):
     left = layer.left(source)
     # Toward zero: a negative input is shifted right after all ones are added that it will lose.
     drop = min(max(-left, 0), source.width)
-    steps = (x + Mux(x < 0, (1 << drop) - 1, 0) >> drop) << max(left, 0)
+    steps = (x + Mux(_negative(x), (1 << drop) - 1, 0) >> drop) << max(left, 0)
     index = steps + layer.size // 2
     last = layer.size - 1
     entries = assign(layer.table_codes, layer.table.frac, layer.result)
@@ -108,7 +108,7 @@ def lookup(m, layer, x, source, nodes, word):
     m.submodules[f"{layer.name}_{nodes.start}"] = rom
     read = rom.read_port()
     m.d.comb += read.addr.eq(
-        _held(m, Mux(index < 0, 0, Mux(index > last, last, index))[:len(read.addr)]))
+        _held(m, Mux(_negative(index), 0, Mux(index > last, last, index))[:len(read.addr)]))
     return read.data
 
 
@@ -116,6 +116,11 @@ def _parameter(codes, nodes: range, word: Value) -> Value:
     """A node's own code; without a multiplexer where all nodes of the lane have the same."""
     codes = [int(codes[node]) for node in nodes]
     return Const(codes[0]) if len(set(codes)) == 1 else Array(Const(code) for code in codes)[word]
+
+
+def _negative(value: Value) -> Value:
+    """Whether the value is below 0; that of an unsigned one never is, and lint refuses to ask."""
+    return value[-1] if value.shape().signed else Const(0)
 
 
 def _held(m: Module, value: Value) -> Signal:

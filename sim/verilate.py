@@ -210,7 +210,8 @@ def _run(command: list[str], what: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         lines = (done.stderr or done.stdout).splitlines()
-        first = next((line for line in lines if "rror" in line), lines[0] if lines else "")
+        first = next((line for line in lines if "rror" in line or "%Warning" in line),
+                     lines[0] if lines else "")
         raise SimulationError(f"{what}: {first.strip()}")
 
 

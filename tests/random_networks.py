@@ -71,7 +71,7 @@ def random_activation(rng, name: str, n: int, source: Fixed, kind: str | None = 
     given = {"name": name, "result": result}
     match kind:
         case "relu":
-            return Relu(**given, n=n)
+            return fitted(Relu(**given, n=n), source)
         case "relu_max":
             return fitted(ReluMax(**given, n=n, limit=int(rng.choice([1, 6]))), source)
         case "linear":

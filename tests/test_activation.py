@@ -23,11 +23,14 @@ from firmware_models.activation import (
 from firmware_models.dense import trace
 from firmware_models.formats import Fixed
 from firmware_models.network import Dense, Network
+from hwgen.build import build
 from hwgen.frontend import DenseSpec, NetworkSpec, from_layers, lower
 from hwgen.frontend.tables import entries
 from rtl.activation import activate
 from rtl.shapes import shape_of
+from sim.verilate import lint
 
+from .networks import HIDDEN, activated, small_network
 from .pysim import simulate
 from .random_networks import KINDS, fitted, random_activation, random_format
 from .test_random_networks import compare, emulate
@@ -228,3 +231,15 @@ def test_hardware_equals_model(kind, seed):
     every = model.apply(layer, np.repeat(codes[:, None], 6, 1), source)
     np.testing.assert_array_equal(got[layer.delay_cycles:],
                                   every[np.arange(len(codes)), words + nodes.start])
+
+
+def test_unsigned_all_the_way(tmp_path):
+    """Verilator's lint refuses to compare with 0 what has no sign."""
+    slope, shift, table = Fixed(4, 2, False), Fixed(3, 2, False), Fixed(8, 7, False)
+    clipped = Relu(name="relu", n=4, result=HIDDEN)
+    hard = HardSigmoid(name="hard", n=4, result=HIDDEN, slope=slope, slope_code=5, shift=shift,
+                       shift_code=1, tanh=True)
+    entry = Lookup(name="entry", n=4, result=HIDDEN, function="tanh", size=16, table=table,
+                   table_codes=np.arange(16))
+    network = activated(small_network((3, 4, 2)), {0: (clipped, hard, entry)})
+    lint(build(network, tmp_path, learning=False).parent / "core.v", "core")

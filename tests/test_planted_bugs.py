@@ -250,7 +250,7 @@ BUGS = (
         "(k / size - 0.5)", "((k + 1) / size - 0.5)"),
     Bug("indices of a table rounded down, not toward zero", "rtl/activation.py",
         "tests/test_activation.py::test_hardware_equals_model",
-        "Mux(x < 0, (1 << drop) - 1, 0)", "0"),
+        "Mux(_negative(x), (1 << drop) - 1, 0)", "0"),
     Bug("bias of the next word", "rtl/activation.py",
         "tests/test_activation.py::test_hardware_equals_model",
         "layer.bias_codes, nodes, held_word)", "layer.bias_codes, nodes, word)"),
