@@ -154,17 +154,19 @@ def hgq2(of: Trained, folder: Path):
     """HGQ2: hls4ml takes types from values, hwgen widens those of what learns."""
     os.environ.setdefault("KERAS_BACKEND", "jax")
     import keras
-    from hgq.config import QuantizerConfigScope
+    from hgq.config import QuantizerConfig, QuantizerConfigScope
     from hgq.layers import QDense
     from hls4ml.converters import convert_from_keras_model
     n_in, n_out = of.weights[0].shape[0], of.weights[1].shape[1]
     # One type for all activations of a layer, which saturates; weights have widths of their own.
-    with QuantizerConfigScope(place="datalane", k0=False, i0=3, f0=5, heterogeneous_axis=(),
-                              homogeneous_axis=None, overflow_mode="SAT"), \
+    of_layer = {"k0": False, "heterogeneous_axis": (), "homogeneous_axis": None,
+                "overflow_mode": "SAT"}
+    features = QuantizerConfig(place="datalane", i0=0, f0=8, **of_layer)
+    with QuantizerConfigScope(place="datalane", i0=3, f0=5, **of_layer), \
             QuantizerConfigScope(place="weight", i0=2, b0=8), \
             QuantizerConfigScope(place="bias", i0=2, b0=8):
         model = keras.Sequential([keras.Input((n_in,), name="features"),
-                                  QDense(HIDDEN, name="fc1", activation="relu"),
+                                  QDense(HIDDEN, name="fc1", activation="relu", iq_conf=features),
                                   QDense(n_out, name="fc2")])
     for name, weights, biases in zip(("fc1", "fc2"), of.weights, of.biases, strict=True):
         model.get_layer(name).kernel.assign(weights)

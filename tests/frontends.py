@@ -2,16 +2,28 @@
 import numpy as np
 
 from firmware_models import dense
-from firmware_models.network import Network
+from firmware_models.network import Dense, Network
 from firmware_models.settings import Settings
 from hwgen import Emulation, build, lower
+from hwgen.frontend import DenseSpec, NetworkSpec
 
 from .lockstep import lockstep
 from .networks import samples
 
-JET_TAGGER = (16, 64, 32, 32, 5)        # of hls4ml's documentation
+# Networks of hls4ml's documentation.
+JET_TAGGER = (16, 64, 32, 32, 5)
+MNIST = (784, 64, 32, 32, 10)
 TYPES = {"weight": "ap_fixed<8,2>", "bias": "ap_fixed<8,2>"}
 HIDDEN = {"result": "ap_ufixed<8,3,AP_RND,AP_SAT>"}
+
+
+def spec_of(network: Network) -> NetworkSpec:
+    """What hls4ml is asked for to get a network back."""
+    return NetworkSpec(name="net", input=network.input, layers=tuple(
+        DenseSpec(name=layer.name, weight=layer.weight, bias=layer.bias, result=layer.result,
+                  weight_codes=layer.weight_codes, bias_codes=layer.bias_codes,
+                  reuse_factor=layer.reuse_factor, accum=layer.accum)
+        if isinstance(layer, Dense) else layer for layer in network.layers))
 
 
 def equal(model, count: int = 1000) -> Network:
@@ -26,6 +38,18 @@ def equal(model, count: int = 1000) -> Network:
         np.testing.assert_array_equal(got[name], expected[name], name)
     np.testing.assert_array_equal(emulation.logits(x), dense.forward(network, x))
     return network
+
+
+def engines(model, count: int = 1000) -> None:
+    """Predictions of random inputs are the same by every engine of the back end."""
+    network = lower(model)
+    x, _ = samples(network, count)
+    x = np.ascontiguousarray(x * 2.0 ** -network.input.frac)
+    model.compile()
+    expected = model.predict(x, engine="cpp")
+    assert len(np.unique(expected)) > count // 4
+    for engine in ("golden", "rtl"):
+        np.testing.assert_array_equal(model.predict(x, engine=engine), expected, engine)
 
 
 def learns(network: Network, folder, updates: int = 20) -> None:

@@ -10,7 +10,7 @@ from hwgen import lower
 from hwgen.errors import HwgenError
 from hwgen.frontend.quiet import quiet
 
-from .frontends import JET_TAGGER, equal, learns
+from .frontends import JET_TAGGER, MNIST, engines, equal, learns
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")   # of numpy 2, inside Keras
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -123,7 +123,14 @@ def test_jet_tagger(shifts, tmp_path):
     model = convert(perceptron(tmp_path / "hls", shifts=shifts), tmp_path / "hls", "fc2", "fc4")
     network = equal(model)
     assert network.trainable == (1, 3)
+    engines(model)
     learns(network, tmp_path / "core")
+
+
+def test_mnist(tmp_path):
+    model = convert(perceptron(tmp_path, sizes=MNIST), tmp_path, "fc4")
+    assert equal(model).n_in == 784
+    engines(model)
 
 
 def test_type_by_name(tmp_path):

@@ -10,12 +10,11 @@ from firmware_models import dense
 from firmware_models.activation import Lookup
 from firmware_models.formats import Fixed
 from firmware_models.learner import Learner
-from firmware_models.network import Dense
 from firmware_models.settings import Settings
 from hwgen import report
 from hwgen.build import build
 from hwgen.errors import HwgenError
-from hwgen.frontend import DenseSpec, NetworkSpec, around_hls, from_layers, lower
+from hwgen.frontend import around_hls, from_layers, lower
 from hwgen.frontend.quiet import quiet
 from hwgen.frontend.tables import entries
 from sim.device import Device
@@ -23,6 +22,7 @@ from sim.errors import SimulationError
 from sim.runner import run_bench
 from sim.verilate import lint
 
+from .frontends import spec_of
 from .lockstep import lockstep
 from .networks import HIDDEN, activated, samples, slopes, small_network
 from .test_backend import convert
@@ -46,16 +46,6 @@ CORES = {
 }
 
 
-def graph_of(network, folder):
-    """The same network as an hls4ml model of back end Vitis."""
-    layers = tuple(
-        DenseSpec(name=layer.name, weight=layer.weight, bias=layer.bias, result=layer.result,
-                  weight_codes=layer.weight_codes, bias_codes=layer.bias_codes,
-                  reuse_factor=layer.reuse_factor, accum=layer.accum)
-        if isinstance(layer, Dense) else layer for layer in network.layers)
-    return from_layers(NetworkSpec(name="net", input=network.input, layers=layers), folder)
-
-
 @pytest.fixture(scope="module")
 def core(tmp_path_factory):
     """Network, residual bits and manifest of a core by name, built when first asked for."""
@@ -65,7 +55,7 @@ def core(tmp_path_factory):
         folder = tmp_path_factory.mktemp("hls")
         trainable = [network.stages[i].dense.name for i in network.trainable]
         return network, residual, around_hls(
-            graph_of(network, folder), folder / "core", trainable, rules=("es",),
+            from_layers(spec_of(network), folder), folder / "core", trainable, rules=("es",),
             residual=residual, max_pairs=6, options=options)
     return get
 

@@ -13,16 +13,16 @@ from firmware_models.formats import Fixed
 from hwgen.errors import HwgenError
 from hwgen.frontend.quiet import quiet
 
-from .frontends import HIDDEN, JET_TAGGER, TYPES, equal, learns
+from .frontends import HIDDEN, JET_TAGGER, MNIST, TYPES, engines, equal, learns
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")   # of numpy 2, inside Keras
 os.environ.setdefault("KERAS_BACKEND", "jax")
 keras = pytest.importorskip("keras", reason="needs the extra keras")
 
 
-def perceptron(seed: int = 1):
-    """The jet tagger, with every way that Keras has to say ReLU, and normalized once."""
-    sizes = iter(JET_TAGGER)
+def perceptron(sizes=JET_TAGGER, seed: int = 1):
+    """With every way that Keras has to say ReLU, and normalized once."""
+    sizes = iter(sizes)
     model = keras.Sequential([
         keras.Input((next(sizes),), name="features"),
         keras.layers.Dense(next(sizes), name="fc1", activation="relu"),
@@ -64,7 +64,14 @@ def test_jet_tagger(tmp_path):
     assert [layer.name for layer in network.layers] == \
         ["fc1", "fc1_relu", "fc2", "relu2", "fc3", "relu3", "fc4"]
     assert network.stages[3].dense.weight == Fixed(8, 6)
+    engines(model)
     learns(network, tmp_path / "core")
+
+
+def test_mnist(tmp_path):
+    model = convert(perceptron(MNIST), tmp_path, fc4={"Trainable": True, "Precision": TYPES})
+    assert equal(model).n_in == 784
+    engines(model)
 
 
 def test_normalized_layer_learns(tmp_path):

@@ -10,7 +10,7 @@ from hwgen import lower
 from hwgen.errors import HwgenError
 from hwgen.frontend.quiet import quiet
 
-from .frontends import JET_TAGGER, equal, learns
+from .frontends import JET_TAGGER, MNIST, engines, equal, learns
 
 pytest.importorskip("qonnx", reason="needs the extra qonnx")
 onnx = pytest.importorskip("onnx", reason="needs the extra qonnx")
@@ -23,8 +23,8 @@ FEATURES = "ap_ufixed<8,0,AP_RND_CONV,AP_SAT>"
 class Graph:
     """An ONNX model, written node after node; each method returns the name of its output."""
 
-    def __init__(self, n_in: int):
-        self.n_in, self.nodes, self.constants = n_in, [], []
+    def __init__(self, n_in: int, n_out: int):
+        self.n_in, self.n_out, self.nodes, self.constants = n_in, n_out, [], []
 
     def node(self, kind, *inputs, domain="", **attributes) -> str:
         name = f"{kind}{len(self.nodes)}"
@@ -47,7 +47,7 @@ class Graph:
         from qonnx.util.cleanup import cleanup_model
         info = onnx.helper.make_tensor_value_info
         features = info("features", onnx.TensorProto.FLOAT, [1, self.n_in])
-        logits = info(output, onnx.TensorProto.FLOAT, [1, JET_TAGGER[-1]])
+        logits = info(output, onnx.TensorProto.FLOAT, [1, self.n_out])
         graph = onnx.helper.make_graph(self.nodes, "model", [features], [logits], self.constants)
         opsets = [onnx.helper.make_opsetid("", 13),
                   onnx.helper.make_opsetid("qonnx.custom_op.general", 1)]
@@ -58,11 +58,12 @@ class Graph:
 
 
 def perceptron(gemm: bool = False, weight_scale: float = 2.0 ** -6, hidden_scale: float = 2.0 ** -5,
-               narrow: bool = False, normalized: bool = False, identity: bool = False):
+               narrow: bool = False, normalized: bool = False, identity: bool = False,
+               sizes=JET_TAGGER):
     rng = np.random.default_rng(1)
-    graph = Graph(JET_TAGGER[0])
+    graph = Graph(sizes[0], sizes[-1])
     x = graph.quant("features", 2.0 ** -8, 8, signed=False)
-    for k, (n_in, n_out) in enumerate(zip(JET_TAGGER, JET_TAGGER[1:], strict=False)):
+    for k, (n_in, n_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
         shape = (n_out, n_in) if gemm else (n_in, n_out)
         weight = graph.quant(graph.constant(rng.normal(0, 0.3, shape)), weight_scale, 8,
                              narrow=narrow)
@@ -75,12 +76,12 @@ def perceptron(gemm: bool = False, weight_scale: float = 2.0 ** -6, hidden_scale
             x = graph.node("BatchNormalization", x, *map(graph.constant, (
                 rng.uniform(0.5, 2, n_out), rng.normal(0, 0.3, n_out), rng.normal(0, 0.3, n_out),
                 rng.uniform(0.5, 2, n_out))))
-        if k < len(JET_TAGGER) - 2:
+        if k < len(sizes) - 2:
             x = graph.quant(graph.node("Relu", x), hidden_scale, 8, signed=False)
     return graph.model(graph.node("Identity", x) if identity else x)
 
 
-def convert(model, folder, *trainable, **layers):
+def convert(model, folder, *trainable, sizes=JET_TAGGER, **layers):
     with quiet(folder):
         from hls4ml.converters import convert_from_onnx_model
         from hls4ml.utils import config_from_onnx_model
@@ -92,7 +93,7 @@ def convert(model, folder, *trainable, **layers):
             settings |= layers.get(name, {})
         config["LayerName"]["global_in"] = {"Precision": {"result": FEATURES}} \
             | layers.get("global_in", {})
-        for k, n_in in enumerate(JET_TAGGER[:-1]):
+        for k, n_in in enumerate(sizes[:-1]):
             config["LayerName"][f"MatMul_{k}"]["ReuseFactor"] = n_in
         return convert_from_onnx_model(model, hls_config=config, output_dir=str(folder),
                                        backend="Hwgen", io_type="io_parallel")
@@ -111,7 +112,14 @@ def test_jet_tagger(gemm, tmp_path):
     learning = network.stages[3].dense
     assert (learning.weight.width, learning.weight.frac) == (8, 6)
     assert (learning.bias.width, learning.bias.frac) == (10, 7)
+    engines(model)
     learns(network, tmp_path / "core")
+
+
+def test_mnist(tmp_path):
+    model = convert(perceptron(sizes=MNIST), tmp_path, "MatMul_3", sizes=MNIST)
+    assert equal(model).n_in == 784
+    engines(model)
 
 
 def test_symmetric_weights(tmp_path, capsys):

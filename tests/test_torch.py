@@ -8,19 +8,19 @@ from firmware_models.formats import Fixed
 from hwgen.errors import HwgenError
 from hwgen.frontend.quiet import quiet
 
-from .frontends import HIDDEN, JET_TAGGER, TYPES, equal, learns
+from .frontends import HIDDEN, JET_TAGGER, MNIST, TYPES, engines, equal, learns
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")         # PyTorch's own, of its parts
     torch = pytest.importorskip("torch", reason="needs the extra torch")
 
 
-class JetTagger(torch.nn.Module):
+class Perceptron(torch.nn.Module):
     """With ReLU as a module, as a function, as another; normalized once."""
 
-    def __init__(self, bias: bool = True):
+    def __init__(self, sizes=JET_TAGGER, bias: bool = True):
         super().__init__()
-        n_in, n_1, n_2, n_3, n_out = JET_TAGGER
+        n_in, n_1, n_2, n_3, n_out = sizes
         self.fc1, self.fc2 = torch.nn.Linear(n_in, n_1), torch.nn.Linear(n_1, n_2)
         self.fc3, self.fc4 = torch.nn.Linear(n_2, n_3), torch.nn.Linear(n_3, n_out, bias=bias)
         self.active, self.norm = torch.nn.ReLU(), torch.nn.BatchNorm1d(n_2)
@@ -43,12 +43,11 @@ def random(model):
     return model.eval()
 
 
-def convert(model, folder, **layers):
+def convert(model, folder, n_in: int = JET_TAGGER[0], **layers):
     with quiet(folder):
         from hls4ml.converters import convert_from_pytorch_model
         from hls4ml.utils import config_from_pytorch_model
-        config = config_from_pytorch_model(model, (JET_TAGGER[0],), granularity="name",
-                                           backend="Hwgen")
+        config = config_from_pytorch_model(model, (n_in,), granularity="name", backend="Hwgen")
         for name, settings in config["LayerName"].items():
             settings["Trace"] = True
             if "weight" in settings["Precision"] and hasattr(model, name):
@@ -62,13 +61,21 @@ def convert(model, folder, **layers):
 
 
 def test_jet_tagger(tmp_path):
-    model = convert(random(JetTagger()), tmp_path / "hls",
+    model = convert(random(Perceptron()), tmp_path / "hls",
                     fc4={"Trainable": True, "Precision": TYPES})
     network = equal(model)
     assert [layer.name for layer in network.layers] == \
         ["fc1", "active", "fc2", "relu", "fc3", "relu_1", "fc4"]
     assert network.stages[3].dense.weight == Fixed(8, 6)
+    engines(model)
     learns(network, tmp_path / "core")
+
+
+def test_mnist(tmp_path):
+    model = convert(random(Perceptron(MNIST)), tmp_path, n_in=784,
+                    fc4={"Trainable": True, "Precision": TYPES})
+    assert equal(model).n_in == 784
+    engines(model)
 
 
 def test_sequential(tmp_path):
@@ -82,9 +89,9 @@ def test_sequential(tmp_path):
 
 
 def test_no_bias(tmp_path):
-    convert(random(JetTagger(bias=False)), tmp_path / "a", fc4={"Precision": TYPES})
+    convert(random(Perceptron(bias=False)), tmp_path / "a", fc4={"Precision": TYPES})
     with pytest.raises(HwgenError, match="fc4: has no bias, a trainable layer needs one; give it"):
-        convert(random(JetTagger(bias=False)), tmp_path / "b",
+        convert(random(Perceptron(bias=False)), tmp_path / "b",
                 fc4={"Trainable": True, "Precision": TYPES})
 
 
