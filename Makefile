@@ -24,8 +24,9 @@ $(VENV)/.installed: pyproject.toml
 demo: $(VENV)/.installed     ## the whole way: convert, generate, verilate, disturb, learn, report
 	$(HWGEN) demo --example $(EXAMPLE) $(FLAGS)
 
+# Most cores of the tests run for less time than g++ takes to optimize them.
 test: $(VENV)/.installed     ## the tests
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --seed $(SEED) $(FLAGS)
+	CXXFLAGS=-O0 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal --seed $(SEED) $(FLAGS)
 
 sim: $(VENV)/.installed      ## cocotb + Verilator regression; EXAMPLE= SEED= WAVES=1
 	$(HWGEN) simulate --example $(EXAMPLE) --seed $(SEED) $(if $(filter 1,$(WAVES)),--waves) $(FLAGS)

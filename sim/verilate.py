@@ -6,6 +6,7 @@ itself. Here the runtime is compiled once per user, and `make` is not needed.
 import hashlib
 import importlib.util
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -23,8 +24,10 @@ WAIVERS = ("-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC", "-Wno-CASEINCOMPLETE")
 VERILATOR_FLAGS = ("--cc", "--prefix", "Vtop", "-O3", "--x-assign", "fast", "--x-initial", "fast",
                    "--no-assert", "--output-split", "0", *WAIVERS)
 # -O1: -O2, -O3 and -march=native run no faster within the noise, and compile 1.6 times as long.
+# The variable CXXFLAGS adds to these: -O0 compiles in half the time and runs at a third the speed.
 CXX_FLAGS = ("-std=c++17", "-O1", "-fPIC", "-fno-gnu-unique", "-pthread", "-w",
-             "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TRACE_FST=0", "-DVM_TRACE_SAIF=0")
+             "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TRACE_FST=0", "-DVM_TRACE_SAIF=0",
+             *shlex.split(os.environ.get("CXXFLAGS", "")))
 HEADER = "model.h"
 RUNTIME_WAVES = ("verilated_vcd_c.cpp",)
 
