@@ -17,6 +17,7 @@ from .settings import Settings
 SLOTS = 4                   # vectors in the rings before each stage, loss unit and readout
 ENGINE_CYCLES = 7           # acceptance of a pass to its vector being offered, words not counted
 LOSS_CYCLES = 4             # walk over the classes to the loss, classes not counted
+SOFTMAX_CYCLES = 3          # from the walk for its sum to its first value, classes not counted
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,14 @@ class Schedule:
     def clock_cycles(self) -> int:
         """Cycles from the first beat taken to the last one delivered, both counted."""
         return int(self.out_cycles[-1] - self.in_cycles[0] + 1)
+
+
+def answer_cycles(network: Network, logits: bool) -> int:
+    """Cycles from the offer of a packet to its last beat: a beat a cycle, and the softmax's own."""
+    if not logits:
+        return 1
+    walks = network.softmax is not None and network.softmax.tables
+    return 1 + network.n_classes + walks * (network.n_classes + SOFTMAX_CYCLES)
 
 
 def interval_cycles(stage: Stage) -> int:
@@ -124,7 +133,7 @@ class CycleModel:
         entry = self.network.entry(settings.layers) if learn.any() else len(self.network.stages)
         arrival, input_free, idle, passes = [], 0, 0, 0
         self.outputs = []
-        self.answer_beats = 1 + logits * self.network.n_classes
+        self.answer_cycles = answer_cycles(self.network, logits)
         for n in range(samples):
             taken = max(input_free, self.rings[0].room)
             self.rings[0].reserve()
@@ -185,7 +194,7 @@ class CycleModel:
         if stop is not None:
             return ready
         if base:
-            done = max(ready, self.output_free) + self.answer_beats - 1
+            done = max(ready, self.output_free) + self.answer_cycles - 1
             self.output_free = done + 1
             self.readout_ring.reserve()
             self.readout_ring.release(done)

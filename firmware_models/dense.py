@@ -6,6 +6,7 @@ from .formats import Fixed
 from .network import Dense, Network, Stage
 from .prompt import prompted
 from .requantize import requantize
+from .softmax import readout
 
 
 def accumulate(layer: Dense, source: Fixed, x, weight_codes=None, bias_codes=None) -> np.ndarray:
@@ -73,6 +74,8 @@ def trace(network: Network, x) -> dict[str, np.ndarray]:
     for stage in network.stages:
         found |= outputs(stage, accumulate(stage.dense, stage.source, x))
         *_, x = found.values()
+    if network.softmax:
+        found[network.softmax.name] = readout(network, x)
     return found
 
 

@@ -203,6 +203,7 @@ class Learner:
     def step(self, x, label: int, learn: bool = True) -> np.ndarray:
         """One sample through the core: base pass, probes, update. Returns the base logits.
 
+        What the core delivers of them says :func:`.softmax.readout`.
         "es": the base pass sees the weights before this sample's update, the next sample's base
         pass those after it. "np": the order of events is that of :mod:`firmware_models.line_rate`.
         """

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from .cycles import SLOTS, Schedule, interval_cycles
+from .cycles import SLOTS, Schedule, answer_cycles, interval_cycles
 from .fused_update import DELAY
 from .line_rate import LineRate
 from .network import Network
@@ -76,13 +76,13 @@ def schedule(network: Network, samples: int, settings: Settings, learn=True,
         for s in stages), strict=True)))
     arrivals, answers = np.zeros(samples, np.int64), np.zeros(samples, np.int64)
     idle, passes = _run(geometry, tags, max(network.n_in, beat_layout(network).beats),
-                        settings.probes, network.n_classes, 1 + logits * network.n_classes,
+                        settings.probes, network.n_classes, answer_cycles(network, logits),
                         len(stages) - 1 in trained, learned > 0, arrivals, answers)
     return Schedule(arrivals, answers, int(idle), int(passes))
 
 
 @njit(cache=True, nogil=True)
-def _run(geometry, tags, input_cycles, probes, n_classes, answer_beats, head_trained, resumed,
+def _run(geometry, tags, input_cycles, probes, n_classes, answer_length, head_trained, resumed,
          arrivals, answers):
     words, drain_words, interval, drain, trained, hidden, n_out, delay = geometry
     n_stages, samples = len(words), len(tags)
@@ -118,7 +118,7 @@ def _run(geometry, tags, input_cycles, probes, n_classes, answer_beats, head_tra
     credit = np.full(n_stages, DELAY - resumed, np.int64)
 
     sample, free, commit_at, input_tag = 0, 0, -1, 0
-    answered, beat = 0, 0
+    answered, step = 0, 0
     walk, waiting, error, asked = 0, 0, 0, 0
     loss_pipe, loss_tags = np.zeros(5, np.int64), np.zeros(5, np.int64)
     error_pipe = np.zeros(2, np.int64)
@@ -221,10 +221,10 @@ def _run(geometry, tags, input_cycles, probes, n_classes, answer_beats, head_tra
 
         # Answers out.
         if offered[readout] > 0:
-            beat += 1
-            if beat == answer_beats:
+            step += 1
+            if step == answer_length:
                 answers[answered] = cycle
-                answered, beat = answered + 1, 0
+                answered, step = answered + 1, 0
                 take[readout], release[readout] = 1, 1
 
         # Loss unit: one walk per pass, one more for the errors of a base pass.

@@ -15,6 +15,7 @@ from .activation import (
     ThresholdedRelu,
 )
 from .formats import Fixed
+from .softmax import Softmax
 
 PROMPT = "prompt"                   # name of the input prompt beside those of the layers
 
@@ -101,7 +102,7 @@ class Dense:
 
 Activation = (Relu | ReluMax | ThresholdedRelu | PRelu | HardSigmoid | Linear | BatchNorm
               | Lookup)
-KINDS = {kind.__name__: kind for kind in (Dense, *Activation.__args__)}
+KINDS = {kind.__name__: kind for kind in (Dense, *Activation.__args__, Softmax)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,9 +147,9 @@ class Network:
     name : str
     input : Fixed
         Format of the features, with the rounding and overflow of hls4ml's input type.
-    layers : tuple of Dense and Activation
+    layers : tuple of Dense, Activation and Softmax
         Starts with a Dense; any number of activations follow each. Behind the last one only Linear
-        does: raw logits out.
+        does: raw logits, from which a Softmax may make what the core delivers.
     prompt : array of int64 [n_in], optional
         An input prompt that can learn: codes that are added to the features, of one bit more than
         these and signed. See :mod:`firmware_models.prompt`.
@@ -159,6 +160,8 @@ class Network:
     parts : tuple of Stage
         What can have a memory that learns: the stages, and behind them the prompt, if there is
         one, as a layer of one output whose bias has no use.
+    softmax : Softmax or None
+        What the logits pass on their way out; no stage computes it, no loss sees it.
 
     Raises
     ------
@@ -167,19 +170,26 @@ class Network:
     """
     name: str
     input: Fixed
-    layers: tuple[Dense | Activation, ...]
+    layers: tuple[Dense | Activation | Softmax, ...]
     prompt: np.ndarray | None = None
     stages: tuple[Stage, ...] = field(init=False, repr=False)
     parts: tuple[Stage, ...] = field(init=False, repr=False)
+    softmax: Softmax | None = field(init=False, repr=False)
 
     def __post_init__(self):
-        if not self.layers:
+        layers, softmax = self.layers, None
+        if layers and isinstance(layers[-1], Softmax):
+            *layers, softmax = layers
+        if not layers:
             raise ValueError(f"{self.name}: a network needs at least one Dense layer")
         names = [layer.name for layer in self.layers] + [PROMPT] * (self.prompt is not None)
         if len(set(names)) < len(names):
             raise ValueError(f"{self.name}: two layers of the same name in {names}")
         stages, source, n = [], self.input, None
-        for layer in self.layers:
+        for layer in layers:
+            if isinstance(layer, Softmax):
+                raise ValueError(f"{layer.name}: a softmax before {layers[-1].name}, can only be "
+                                 "the last layer")
             if isinstance(layer, Dense):
                 if n is not None and layer.n_in != n:
                     raise ValueError(f"{layer.name}: {layer.n_in} inputs after {n} outputs")
@@ -199,6 +209,11 @@ class Network:
             if not isinstance(layer, Linear):
                 raise ValueError(f"{layer.name}: behind the last Dense layer only Linear can "
                                  "stand, so that the loss sees raw logits")
+        if softmax:
+            if softmax.n != n:
+                raise ValueError(f"{softmax.name}: a softmax of {softmax.n} after {n} logits")
+            softmax.check(source)
+        object.__setattr__(self, "softmax", softmax)
         object.__setattr__(self, "stages", tuple(stages))
         object.__setattr__(self, "parts", self.stages)
         if self.prompt is not None:
@@ -225,6 +240,11 @@ class Network:
     @property
     def n_classes(self) -> int:
         return self.stages[-1].dense.n_out
+
+    @property
+    def output(self) -> Fixed:
+        """Format of what the core delivers behind a prediction: see :func:`.softmax.readout`."""
+        return (self.softmax or self.stages[-1]).result
 
     @property
     def trainable(self) -> tuple[int, ...]:
@@ -278,10 +298,16 @@ class Network:
             h.update(stage.dense.weight_codes.astype("<i8").tobytes())
             h.update(stage.dense.bias_codes.astype("<i8").tobytes())
             for layer in stage.activation:
-                for codes in vars(layer).values():
-                    if isinstance(codes, np.ndarray):
-                        h.update(codes.astype("<i8").tobytes())
+                _hash_codes(h, layer)
+        if self.softmax:
+            _hash_codes(h, self.softmax)
         return h.hexdigest()
+
+
+def _hash_codes(h, layer) -> None:
+    for codes in vars(layer).values():
+        if isinstance(codes, np.ndarray):
+            h.update(codes.astype("<i8").tobytes())
 
 
 def described(description: dict) -> Network:
@@ -293,6 +319,8 @@ def described(description: dict) -> Network:
         if kind is Dense:
             shapes = {"weight_codes": (given["n_out"], given["n_in"]),
                       "bias_codes": (given["n_out"],)}
+        elif kind is Softmax:
+            shapes = {f"{table}_codes": (given[f"{table}_size"],) for table in ("exp", "inv")}
         else:
             shapes = {f.name: (given["size" if kind is Lookup else "n"],) for f in fields(kind)
                       if f.name not in given}

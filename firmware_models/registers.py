@@ -59,7 +59,7 @@ NP, ES = ("np",), ("es",)
 REGISTERS = (
     _value("id", 0x00, 32, "the constant 0x48574731, \"HWG1\"", learning=False),
     Register("control", 0x04, "rw", (
-        Field("logits", 0, 1, "logits follow each prediction on m_axis"),
+        Field("logits", 0, 1, "logits, or the softmax's outputs, follow each prediction on m_axis"),
         Field("learn", 1, 1, "learn from samples whose learn bit is set"),
     ), learning=False),
     _value("samples", 0x08, 32, "samples whose unperturbed pass has ended", learning=False),

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from firmware_models.dense import forward
 from firmware_models.network import Network
 from firmware_models.settings import Settings
+from firmware_models.softmax import readout
 from sim.device import Device
 from sim.runner import run_bench
 
@@ -34,7 +35,7 @@ def verilate(manifest: Path) -> None:
 
 
 def check_against_cpp(network: Network, graph, name: str) -> int:
-    """Compare logits of hls4ml's C++ with the golden model; return how many images were equal.
+    """Compare outputs of hls4ml's C++ with the golden model; return how many images were equal.
 
     Raises
     ------
@@ -42,7 +43,7 @@ def check_against_cpp(network: Network, graph, name: str) -> int:
         When one differs.
     """
     x = data.load(name).x_test[:CPP_IMAGES].astype(np.int64)
-    wrong = (Emulation(graph).logits(x) != forward(network, x)).any(-1)
+    wrong = (Emulation(graph).logits(x) != readout(network, forward(network, x))).any(-1)
     if wrong.any():
         raise HwgenError(f"{name}: {wrong.sum()} of {len(x)} images differ from hls4ml's C++; "
                          "please report this with the network")

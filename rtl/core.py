@@ -130,7 +130,7 @@ class Core(wiring.Component):
             self.network, len(self.network.trainable) if "np" in self.rules else 0,
             drift="drift" in self.options)
         m.submodules.readout = readout = Readout(
-            self.network.n_classes, self.network.stages[-1].result)
+            self.network.n_classes, self.network.stages[-1].result, self.network.softmax)
         for port in ("tdata", "tuser", "tvalid", "tlast"):
             m.d.comb += getattr(source, port).eq(getattr(self, f"s_axis_{port}"))
         for port in ("tdata", "tvalid", "tlast"):

@@ -4,8 +4,11 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from firmware_models.formats import Fixed
+from firmware_models.requantize import requantize
+from firmware_models.softmax import Softmax
 
 from .shapes import LABEL_WIDTH, address, shape_of
+from .softmax import SoftmaxUnit
 from .vector_buffer import VectorBuffer
 
 __all__ = ["Readout"]
@@ -15,10 +18,20 @@ class Readout(wiring.Component):
     """Keep the logits of unperturbed passes, find the largest, send packets.
 
     Beat 0: index of the largest logit (the first of equal ones). With ``logits`` set, a beat per
-    logit follows, sign-extended to 32 bits.
+    logit follows, sign-extended to 32 bits; of a network with a softmax, a beat per output of it.
 
-    Latency: the first beat is offered 1 cycle after the last logit. Throughput: a beat per cycle.
+    Latency: the first beat is offered 1 cycle after the last logit. Throughput: a beat per cycle,
+    but for the cycles of :class:`rtl.softmax.SoftmaxUnit` behind the first.
     Back-pressure: packets wait in a ring; ``room`` falls when it is full.
+
+    Bit-exact with :func:`firmware_models.softmax.readout`.
+
+    Parameters
+    ----------
+    n_classes : int
+    fmt : Fixed
+        Format of the logits.
+    softmax : Softmax, optional
 
     Members
     -------
@@ -31,8 +44,8 @@ class Readout(wiring.Component):
         Vectors committed.
     """
 
-    def __init__(self, n_classes: int, fmt: Fixed):
-        self.n_classes, self.fmt = n_classes, fmt
+    def __init__(self, n_classes: int, fmt: Fixed, softmax: Softmax | None = None):
+        self.n_classes, self.fmt, self.softmax = n_classes, fmt, softmax
         super().__init__({
             "room": Out(1), "reserve": In(1),
             "en": In(1), "addr": In(address(n_classes)), "payload": In(fmt.width), "commit": In(1),
@@ -45,7 +58,9 @@ class Readout(wiring.Component):
         m = Module()
 
         # The mode is kept with the packet, so that it cannot change while one waits.
-        tag = data.StructLayout({"prediction": LABEL_WIDTH, "logits": 1})
+        walks = self.softmax is not None and self.softmax.tables
+        tag = data.StructLayout({"prediction": LABEL_WIDTH, "logits": 1}
+                                | ({"largest": shape_of(self.fmt)} if walks else {}))
         m.submodules.ring = ring = VectorBuffer(
             1, self.fmt.width, depth=self.n_classes, tag=tag)
 
@@ -71,15 +86,29 @@ class Readout(wiring.Component):
         # Beat b carries logit b - 1, which is read in the cycle before.
         beat, next_beat = Signal(range(self.n_classes + 1)), Signal(range(self.n_classes + 1))
         stored = Signal(shape_of(self.fmt))
+        offered, code = ring.valid, stored
+        if walks:
+            m.submodules.softmax = unit = SoftmaxUnit(self.softmax, self.fmt)
+            m.d.comb += [
+                ring.w_tag.largest.eq(Mux(larger, logit, best)),
+                unit.start.eq(ring.valid & ring.tag.logits),
+                unit.largest.eq(ring.tag.largest),
+                unit.logit.eq(stored),
+                unit.take.eq(self.tvalid & self.tready & (beat != 0)),
+            ]
+            offered, code = ring.valid & ((beat == 0) | unit.valid), unit.output
+        elif self.softmax is not None:
+            one = int(requantize(1, 0, self.softmax.result))
+            code = Mux(beat - 1 == ring.tag.prediction, one, 0)
         m.d.comb += [
             stored.eq(ring.r_data),
-            self.tvalid.eq(ring.valid),
-            self.tdata.eq(Mux(beat == 0, ring.tag.prediction, stored)),
+            self.tvalid.eq(offered),
+            self.tdata.eq(Mux(beat == 0, ring.tag.prediction, code)),
             self.tlast.eq(~ring.tag.logits | (beat == self.n_classes)),
             ring.release.eq(self.tvalid & self.tready & self.tlast),
             ring.take.eq(ring.release),
             next_beat.eq(beat),
-            ring.r_addr.eq(next_beat - 1),
+            ring.r_addr.eq(unit.addr if walks else next_beat - 1),
         ]
         with m.If(self.tvalid & self.tready):
             m.d.comb += next_beat.eq(Mux(self.tlast, 0, beat + 1))

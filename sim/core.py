@@ -15,8 +15,10 @@ from firmware_models.dense import forward
 from firmware_models.journal import LANES, slots, unpack
 from firmware_models.learner import Learner, compare
 from firmware_models.momentum import COUNTER_WORD
+from firmware_models.network import Network
 from firmware_models.registers import ERROR_SPACE, JOURNAL_SPACE, RECORD_SPACE, settings_fields
 from firmware_models.sample_packets import LEARN, BeatLayout, pack
+from firmware_models.softmax import readout
 
 from .bench import RegisterBus, data, design, pauses, start
 
@@ -140,9 +142,10 @@ def journal_records(design: dict) -> int:
     return design["journal_records"] if "journal" in design["options"] else 0
 
 
-def words(logits) -> list[int]:
+def words(network: Network, logits) -> list[int]:
     """Answer of m_axis to a sample with these logit codes [n_classes]."""
-    return [int(np.argmax(logits)), *(int(code) & 0xFFFFFFFF for code in logits)]
+    return [int(np.argmax(logits)),
+            *(int(code) & 0xFFFFFFFF for code in readout(network, logits))]
 
 
 @cocotb.test(**DEADLINE)
@@ -155,7 +158,7 @@ async def inference(dut, idle, stall):
         x, y = bench.draw(bench.samples)
         for row, label in zip(x, y, strict=True):
             bench.send(bench.beats(row), label)
-        expected = [words(codes) for codes in forward(bench.network, x)]
+        expected = [words(bench.network, codes) for codes in forward(bench.network, x)]
         assert await bench.answers(len(x)) == [e if logits else e[:1] for e in expected]
     assert (await bench.registers.read("samples"))["value"] == 2 * bench.samples
     assert (await bench.registers.read("dropped"))["value"] == 0
@@ -183,7 +186,7 @@ async def bad_packets(dut, idle):
         elif kind == "label":
             label = bench.network.n_classes + k % 3
         else:
-            expected.append(words(forward(bench.network, row)))
+            expected.append(words(bench.network, forward(bench.network, row)))
             dropped -= 1
         dropped += 1
         bench.send(beats, label, learn=LEARNING and k % 2)
@@ -226,7 +229,7 @@ async def loads(dut, pause):
         x, y = bench.draw(2)
         expected = []
         for row, label in zip(x, y, strict=True):
-            expected.append(words(learner.step(row, int(label))))
+            expected.append(words(bench.network, learner.step(row, int(label))))
             bench.send(bench.beats(row), label, True)
         # The answer of the last one: what it learns from it is still under way.
         got = [[int(word) for word in (await bench.sink.recv()).tdata] for _ in expected]
@@ -255,7 +258,7 @@ async def snapshots(dut, pause):
         x, y = bench.draw(8)
         expected, states = [], [learner.state]
         for row, label in zip(x, y, strict=True):
-            expected.append(words(learner.step(row, int(label))))
+            expected.append(words(bench.network, learner.step(row, int(label))))
             states.append(learner.state)
             bench.send(bench.beats(row), label, True)
         got = [(await bench.sink.recv()).tdata for _ in range(1 + update % 6)]
@@ -306,7 +309,7 @@ async def lockstep(bench: Bench, learner: Learner, updates: int) -> None:
         expected = []
         for k, (row, label) in enumerate(zip(x, y, strict=True)):
             learn = k != count // 2 - 1     # one sample of each batch is only predicted
-            expected.append(words(learner.step(row, int(label), learn)))
+            expected.append(words(bench.network, learner.step(row, int(label), learn)))
             bench.send(bench.beats(row), label, learn)
         assert await bench.answers(len(x)) == expected, f"update {update}"
         difference = compare(learner.state, await bench.state(len(learner.state.seeds)))

@@ -122,7 +122,10 @@ class Device:
         return self._samples(x, y, False, False, idle, stall, progress)[:, 0]
 
     def logits(self, x, y=None, idle=0.0, stall=0.0, progress=None) -> np.ndarray:
-        """Logit codes [n, n_classes] of samples [n, n_in], without learning."""
+        """Logit codes [n, n_classes] of samples [n, n_in], without learning.
+
+        Of a network with a softmax, its output codes: :func:`firmware_models.softmax.readout`.
+        """
         return self._samples(x, y, False, True, idle, stall, progress)[:, 1:]
 
     def score(self, x, y, idle=0.0, stall=0.0, progress=None) -> float:

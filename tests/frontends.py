@@ -4,6 +4,7 @@ import numpy as np
 from firmware_models import dense
 from firmware_models.network import Dense, Network
 from firmware_models.settings import Settings
+from firmware_models.softmax import readout
 from hwgen import Emulation, build, lower
 from hwgen.frontend import DenseSpec, NetworkSpec
 
@@ -36,7 +37,8 @@ def equal(model, count: int = 1000) -> Network:
     for name in got:
         assert len(np.unique(got[name])) > 3, f"{name} says nothing"
         np.testing.assert_array_equal(got[name], expected[name], name)
-    np.testing.assert_array_equal(emulation.logits(x), dense.forward(network, x))
+    np.testing.assert_array_equal(emulation.logits(x),
+                                  readout(network, dense.forward(network, x)))
     return network
 
 

@@ -14,7 +14,9 @@ from firmware_models.activation import (
     ThresholdedRelu,
 )
 from firmware_models.formats import OVERFLOWS, ROUNDINGS, Fixed
+from firmware_models.softmax import Softmax
 from hwgen.frontend import DenseSpec, NetworkSpec
+from hwgen.frontend.softmax import with_tables
 from hwgen.frontend.tables import entries
 
 MAX_LANES = 64              # more multipliers only take longer to compile
@@ -26,7 +28,8 @@ def random_spec(rng: np.random.Generator, name: str = "random") -> NetworkSpec:
     Formats have 2 to 10 bits with the binary point inside or outside, any rounding and overflow.
     Weights are random codes with extreme ones among them; reuse factors are any divisor of the
     inputs that leaves at most MAX_LANES multipliers; activations follow a hidden layer in two of
-    three cases. No rounding drops more bits than its operand has, which hls4ml's C++ cannot do.
+    three cases, a softmax the last one in one of four. No rounding drops more bits than its
+    operand has, which hls4ml's C++ cannot do.
     """
     n_layers = int(rng.integers(1, 4))
     sizes = rng.integers(1, 25, n_layers + 1)
@@ -57,6 +60,8 @@ def random_spec(rng: np.random.Generator, name: str = "random") -> NetworkSpec:
             for more in range(1 + (rng.integers(4) == 0)):
                 layers.append(random_activation(rng, f"act{k + 1}{'ab'[more]}", n_out, source))
                 source = layers[-1].result
+    if rng.integers(4) == 0:
+        layers.append(random_softmax(rng, "softmax", n_out, source))
     return NetworkSpec(name=name, input=features, layers=tuple(layers))
 
 
@@ -112,6 +117,34 @@ def random_activation(rng, name: str, n: int, source: Fixed, kind: str | None = 
 
 KINDS = ("relu_max", "linear", "thresholded", "prelu", "leaky", "hard_sigmoid", "hard_tanh",
          "batch_norm", "sigmoid", "tanh")
+
+
+def random_softmax(rng, name: str, n: int, source: Fixed,
+                   implementation: str | None = None) -> Softmax:
+    """A softmax; if `implementation` is not given, of any."""
+    implementation = implementation or str(rng.choice(["stable", "stable", "latency", "argmax"]))
+    given = {"name": name, "n": n, "implementation": implementation}
+    result = random_format(rng, width=int(rng.integers(2, 20)), signed=bool(rng.integers(2)))
+    if implementation == "argmax":
+        return Softmax(**given, result=result)
+    # Around 1, where exponentials and their inverses are.
+    tables = {}
+    for what, most in (("exp_table", 20), ("inv_table", 20), ("accum", 24), ("inv_inp", 20)):
+        width = int(rng.integers(4, most))
+        tables[what] = random_format(rng, width=width, frac=width - int(rng.integers(0, 8)),
+                                     signed=bool(rng.integers(2)))
+    exp, accum = tables["exp_table"], tables["accum"]
+    # No rounding drops more bits than there are; and see Softmax.accum.
+    negative = exp.signed and exp.overflow == "WRAP"
+    tables["accum"] = accum = replace(accum, frac=max(accum.frac, exp.frac - exp.width),
+                                      overflow="WRAP" if negative else accum.overflow)
+    inv = replace(tables["inv_inp"], frac=max(tables["inv_inp"].frac, accum.frac - accum.width))
+    tables["inv_inp"] = inv
+    least = accum.frac - accum.width + tables["inv_table"].frac - tables["inv_table"].width
+    most = min(11, source.width, inv.width, tables["inv_table"].width)
+    size = 1 << int(rng.integers(1, most + 1))
+    return with_tables(**given, **tables, source=source, exp_size=size, inv_size=size,
+                       result=replace(result, frac=max(result.frac, least)))
 
 
 def fitted(layer, source: Fixed):

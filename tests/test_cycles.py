@@ -11,7 +11,7 @@ from firmware_models.settings import Settings
 from hwgen.build import build
 from sim.device import Device
 
-from .networks import activated, samples, slopes, small_network
+from .networks import activated, ending, samples, slopes, small_network, soft
 
 needs_cpp = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 COUNT = 40
@@ -22,6 +22,7 @@ NETWORKS = {
     "activations": (activated(small_network((12, 10, 6, 4), (0, 1, 2), {0: 3, 1: 1, 2: 2}, seed=5),
                               {0: [slopes("a", 10), slopes("b", 10)], 1: [slopes("c", 6)]}),
                     (0, 1, 2)),
+    "softmax": (ending(soft(10), small_network((12, 8, 10), (0, 1), {1: 2}, seed=6)), (0, 1)),
     "slow head": (small_network((4, 20, 10), (0, 1), {0: 2}, seed=4), (0, 1)),
 }
 

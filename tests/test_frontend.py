@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hls4ml.model.types import FixedPrecisionType
+from hls4ml.model.types import FixedPrecisionType, NamedType, RoundingMode, SaturationMode
 
 from firmware_models import dense
 from firmware_models.formats import Fixed
@@ -108,6 +108,12 @@ def graph(folder, *, precision=(), layer=(), model=(), config=(), nodes=(), weig
     for node in nodes:
         layers.append({"inputs": [layers[-1]["name"]], "n_in": 4, **node})
     settings = {"Precision": PRECISION | dict(precision), "ReuseFactor": 3, "Strategy": "Resource"}
+    return of_nodes(folder, layers, {"features": {"Precision": {"result": features}},
+                                     "fc1": settings | dict(layer)} | dict(more), model, config)
+
+
+def of_nodes(folder, layers, names, model=(), config=()):
+    """A model of these nodes, configured by name."""
     with quiet(folder):
         from hls4ml.model import ModelGraph
         from hls4ml.utils.config import create_config
@@ -116,9 +122,7 @@ def graph(folder, *, precision=(), layer=(), model=(), config=(), nodes=(), weig
                              | dict(config))
         full["HLSConfig"] = {
             "Model": {"Precision": "ap_fixed<16,6>", "ReuseFactor": 3, "Strategy": "Resource"}
-            | dict(model),
-            "LayerName": {"features": {"Precision": {"result": features}},
-                          "fc1": settings | dict(layer)} | dict(more)}
+            | dict(model), "LayerName": names}
         return ModelGraph.from_layer_list(full, layers, ["features"], [layers[-1]["name"]])
 
 
@@ -131,10 +135,28 @@ def relu(name="relu1", **more):
     return {"name": name, "class_name": "Activation", "activation": "relu", **more}
 
 
+def softmax(**more):
+    return {"name": "out", "class_name": "Softmax", "activation": "softmax", "axis": -1, **more}
+
+
 REFUSED = {
-    "softmax": (dict(nodes=[{"name": "out", "class_name": "Softmax", "activation": "softmax",
-                             "axis": -1}]),
-                "out: a softmax, needs raw logits at the end; drop it"),
+    "softmax inside": (dict(nodes=[softmax(), relu()]),
+                       "out: a softmax before relu1, can only be the last layer; set LayerName: "
+                       "out: Skip: true"),
+    "softmax legacy": (dict(nodes=[softmax(implementation="legacy")]),
+                       "out: softmax implementation legacy, needs stable, latency or argmax; set "
+                       "LayerName: out: Implementation: stable"),
+    "softmax of rows": (dict(nodes=[softmax(n_outer=2)]),
+                        "out: 2 softmaxes side by side, needs one over all classes; put a Flatten"),
+    "softmax table": (dict(nodes=[softmax(table_size=100)]),
+                      "out: table of 100 entries, needs a power of two from 2 to 65536; "
+                      "set LayerName: out: TableSize, Precision"),
+    "softmax sum": (dict(nodes=[softmax()], more={"out": {"Precision": {
+                        "exp_table": "ap_fixed<4,1>", "accum": "ap_fixed<8,4,AP_TRN,AP_SAT>"}}}),
+                    "out: accumulator fixed<8,4,TRN,SAT> saturates and the table has entries"),
+    "softmax result": (dict(nodes=[softmax()],
+                            more={"out": {"Precision": {"result": "ap_ufixed<32,1>"}}}),
+                       r"out: result ufixed<32,1> and its sign do not fit a beat of 32 bits"),
     "unknown layer": (dict(nodes=[{"name": "act", "class_name": "Activation",
                                    "activation": "softplus"}]),
                       "act: unknown layer kind Activation softplus, needs one of docs/layers.md; "
@@ -189,6 +211,38 @@ def test_refused(case, tmp_path):
     with pytest.raises(HwgenError, match=message) as caught:
         lower(graph(tmp_path, **change))
     assert "\n" not in str(caught.value)
+
+@needs_gxx
+def test_reshaped(tmp_path):
+    """Axes are row-major, and free; a softmax may have types and sizes as HGQ2 gives them."""
+    def dense_of(name, n_in, n_out, **more):
+        rng = np.random.default_rng(n_in)
+        return {"name": name, "class_name": "Dense", "n_in": n_in, "n_out": n_out,
+                "weight_data": rng.integers(-16, 16, (n_in, n_out)) / 16,
+                "bias_data": rng.integers(-16, 16, n_out) / 16, **more}
+
+    def reshape(name, *shape):
+        return {"name": name, "class_name": "Reshape", "target_shape": list(shape)}
+
+    norm = NamedType("norm_t", FixedPrecisionType(6, 3, False, RoundingMode.RND,
+                                                  SaturationMode.SAT))
+    nodes = [reshape("flat", 6), dense_of("fc1", 6, 4), reshape("rows", 2, 2),
+             relu(n_in=4), reshape("flat2", -1), dense_of("fc2", 4, 3),
+             softmax(n_in=3, inp_norm_t=norm, exp_table_size=64, inv_table_size=32, exp_scale=0.5)]
+    layers = [{"name": "features", "class_name": "InputLayer", "input_shape": [2, 3]}]
+    for node in nodes:
+        layers.append({"inputs": [layers[-1]["name"]], **node})
+    names = {name: {"Precision": PRECISION, "ReuseFactor": 2} for name in ("fc1", "fc2")}
+    names |= {"features": {"Precision": {"result": "ap_ufixed<4,0>"}},
+              "out": {"Precision": {"inv_inp": "ap_ufixed<7,3>"}}}
+    model = of_nodes(tmp_path, layers, names)
+    network = lower(model, ["fc1"])
+    assert [layer.name for layer in network.layers] == ["fc1", "relu1", "fc2", "out"]
+    x = np.random.default_rng(1).integers(0, 16, (500, 6))
+    emulation, got = Emulation(model), dense.trace(network, x)
+    assert len(np.unique(got["out"])) > 10
+    np.testing.assert_array_equal(emulation.logits(x), got["out"])
+    np.testing.assert_array_equal(emulation.logits(x.reshape(-1, 2, 3)), got["out"])
 
 
 REFUSED_TRAINABLE = {

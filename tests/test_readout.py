@@ -18,9 +18,9 @@ def expected(rows, modes) -> list:
     return beats
 
 
-def run_readout(rows, fmt, modes, gap, stall):
+def run_readout(rows, fmt, modes, gap, stall, softmax=None):
     """Beats delivered, cycles of the commits and of the beats."""
-    dut = Readout(rows.shape[1], fmt)
+    dut = Readout(rows.shape[1], fmt, softmax)
     n = dut.n_classes
     beats, commits, cycles = [], [], []
 

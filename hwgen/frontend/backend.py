@@ -100,16 +100,17 @@ class HwgenBackend(VitisBackend):
         if engine == "cpp":
             return model._predict(x)
         from firmware_models.dense import forward, quantize
+        from firmware_models.softmax import readout
         network = lower(model)
         x = np.asarray(x)
         codes = quantize(x.reshape(-1, network.n_in), network.input)
         if engine == "golden":
-            logits = forward(network, codes)
+            codes = readout(network, forward(network, codes))
         else:
             from sim.device import Device
             with Device(self.manifest(model)) as device:
-                logits = device.logits(codes)
-        values = (logits * 2.0 ** -network.stages[-1].result.frac).astype(x.dtype)
+                codes = device.logits(codes)
+        values = (codes * 2.0 ** -network.output.frac).astype(x.dtype)
         return values[0] if len(values) == 1 else values
 
     def manifest(self, model) -> Path:

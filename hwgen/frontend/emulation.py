@@ -52,7 +52,7 @@ class Emulation:
                              "(on Debian and Ubuntu: apt install g++)")
         first, *nodes = model_graph.get_layers()
         self._input, self._parts = self._format(first), self._outputs(nodes)
-        *_, (_, self._logits) = self._parts.values()
+        *_, (_, self._output) = self._parts.values()
         # Compiled once for both: the probes cost nothing while no trace is asked for.
         self._traced = any(node.get_attr("trace") for node in model_graph.get_layers())
         model_graph.config.trace_output = self._traced
@@ -78,6 +78,8 @@ class Emulation:
         """
         parts, names = {}, {layer.name for layer in lower(self._graph, ()).layers}
         for node in nodes:
+            if node.class_name == "Reshape":
+                continue
             name, of = node.name, self._format(node)
             if name not in names:
                 # What changes nothing is left out.
@@ -88,11 +90,14 @@ class Emulation:
         return parts
 
     def logits(self, x_codes) -> np.ndarray:
-        """Logit codes int64 [n, n_classes] of input codes [n, n_in]."""
+        """Codes int64 [n, n_classes] of input codes [n, n_in]: logits, or what a softmax makes.
+
+        Features may have the axes of the model's input in place of n_in.
+        """
         x = self._values(x_codes)
         with quiet(self._folder):
             y = self._graph.predict(x)
-        return _codes(y, self._logits, len(x))
+        return _codes(y, self._output, len(x))
 
     def trace(self, x_codes) -> dict[str, np.ndarray]:
         """Output codes int64 [n, width of the layer] of every layer, by name.
@@ -122,7 +127,7 @@ class Emulation:
         except ValueError as error:
             raise HwgenError(f"features: {error}; quantize them to the input type") from error
         n_in = self._graph.get_input_variables()[0].size()
-        if x.ndim != 2 or x.shape[1] != n_in or not len(x):
+        if x.ndim < 2 or np.prod(x.shape[1:]) != n_in or not len(x):
             raise HwgenError(f"features have shape {x.shape}; give one row of {n_in} per sample")
         return np.ascontiguousarray(x * 2.0 ** -self._input.frac)
 

@@ -35,6 +35,9 @@ def around_hls(model_graph, folder, trainable=None, **options) -> Path:
     """
     from ..build import build
     network = lower(model_graph, trainable)
+    if name := network.softmax and network.softmax.name:
+        raise HwgenError(f"{name}: a softmax, and with engine hls the loss needs the logits that "
+                         f"hls4ml's C++ returns; set LayerName: {name}: Skip: true")
     expose(model_graph, trainable)
     project = model_graph.config.get_output_dir()
     manifest = build(network, folder, hls=hls_top(model_graph, network), project=project, **options)

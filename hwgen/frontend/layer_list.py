@@ -15,6 +15,7 @@ from firmware_models.activation import (
 )
 from firmware_models.formats import Fixed
 from firmware_models.network import Activation
+from firmware_models.softmax import Softmax
 
 from ..errors import HwgenError
 from .quiet import quiet
@@ -60,11 +61,12 @@ class DenseSpec:
 class NetworkSpec:
     """What hls4ml is asked to build: layers in order, fed by features of format `input`.
 
-    Elementwise layers are described as everywhere: :mod:`firmware_models.activation`.
+    Elementwise layers and a softmax at the end are described as everywhere:
+    :mod:`firmware_models.activation`, :mod:`firmware_models.softmax`.
     """
     name: str
     input: Fixed
-    layers: tuple[DenseSpec | Activation, ...]
+    layers: tuple[DenseSpec | Activation | Softmax, ...]
 
     @property
     def dense(self) -> tuple[DenseSpec, ...]:
@@ -195,7 +197,7 @@ def _dense(layer: DenseSpec) -> tuple[dict, dict]:
 
 
 def _activation(layer) -> tuple[dict, dict]:
-    """Node and types of an elementwise layer, in hls4ml's words."""
+    """Node and types of an elementwise layer or a softmax, in hls4ml's words."""
     def node(class_name, activation, **more):
         return {"class_name": class_name, "activation": activation, **more}
 
@@ -224,6 +226,11 @@ def _activation(layer) -> tuple[dict, dict]:
                       * 2.0 ** -getattr(layer, what).frac for what in ("scale", "bias")}
             return ({"class_name": "BatchNormalization", "n_filt": -1, **values},
                     {what: _type(getattr(layer, what)) for what in ("scale", "bias")})
+        case Softmax():
+            types = ("exp_table", "inv_table", "accum", "inv_inp") if layer.tables else ()
+            return (node("Softmax", "softmax", axis=-1, implementation=layer.implementation,
+                         **({"table_size": layer.inv_size} if layer.tables else {})),
+                    {what: _type(getattr(layer, what)) for what in types})
         case HardSigmoid():
             from hls4ml.model.types import FixedPrecisionType
             parameters = {}

@@ -12,6 +12,7 @@ from .activations import activation
 from .codes import fixed, is_symmetric, refuse_ternary, result_of, size_of, weights
 from .contract import check_trainable
 from .merge import holds, merge_linear, merge_scale
+from .softmax import softmax
 from .value_types import say, widen
 
 # hls4ml's layer that a scale of QONNX becomes: x * scale + bias.
@@ -25,8 +26,8 @@ def lower(model_graph, trainable=None) -> Network:
     ----------
     model_graph : hls4ml.model.ModelGraph
         Backend Hwgen or Vitis, io_parallel, types final (flow ``vitis:ip`` applied): an input,
-        Dense layers of strategy Resource, activations between them (docs/layers.md), raw logits at
-        the end.
+        Dense layers of strategy Resource, activations between them (docs/layers.md), and raw
+        logits or a softmax of them at the end.
     trainable : iterable of str, optional
         Names of the Dense layers that will learn, by default those with ``Trainable: True`` (back
         end Hwgen); they must fulfil the contract of :func:`check_trainable`.
@@ -48,7 +49,16 @@ def lower(model_graph, trainable=None) -> Network:
     source = fixed(first.get_output_variable().type.precision, first.name, "result")
     network_input, layers, of_layers = source, [], []
     before = source                         # what the last layer casts to its result
+    end = None                              # the softmax
     for node in nodes:
+        if node.class_name == "Reshape":    # row-major, as vectors are
+            continue
+        if end is not None:
+            raise HwgenError(f"{end.name}: a softmax before {node.name}, can only be the last "
+                             f"layer; set LayerName: {end.name}: Skip: true")
+        if node.class_name == "Softmax":
+            end = _softmax(node, source)
+            continue
         if node.class_name == "Dense":
             layer = _dense(node)
             _check_casts(layer, source)
@@ -56,7 +66,8 @@ def lower(model_graph, trainable=None) -> Network:
         elif is_linear(node) and not layers:
             _check_features(node, source, first.name)
             continue
-        elif is_linear(node) and (last := merge_linear(result_of(node), layers[-1], before)):
+        elif is_linear(node) and (last := merge_linear(result_of(node), layers[-1], before)) \
+                and (last.result == result_of(node) or not _feeds_softmax(node)):
             _check_cast(node.name, "result", before.width, before.frac, last.result)
             layers[-1], source = last, last.result
             continue
@@ -82,6 +93,9 @@ def lower(model_graph, trainable=None) -> Network:
         of_layers.append(node)
         source = layer.result
     layers = widen(of_layers, layers, network_input, trainable)
+    if end is not None and layers and layers[-1].result != source:
+        raise HwgenError(f"{end.name}: its tables are made for logits {source}, which learning "
+                         f"widens to {layers[-1].result}; set LayerName: {end.name}: Skip: true")
     for k, layer in enumerate(layers):
         if isinstance(layer, Dense) and layer.name in trainable:
             check_trainable(of_layers[k], layer, layers[k - 1].result if k else network_input)
@@ -100,7 +114,7 @@ def lower(model_graph, trainable=None) -> Network:
                          "logits at the end; remove the activation of the last Dense layer")
     try:
         return Network(name=model_graph.config.get_project_name(), input=network_input,
-                       layers=tuple(layers))
+                       layers=(*layers, *([end] if end else [])))
     except ValueError as error:
         raise HwgenError(f"{error}; change the order of the model's layers") from error
 
@@ -165,6 +179,19 @@ def _dense(node) -> Dense:
 
 
 
+def _softmax(node, source: Fixed):
+    found = softmax(node, source)
+    for what, width, frac, to in found.casts(source):
+        _check_cast(node.name, what, width, frac, to)
+    return found
+
+
+def _feeds_softmax(node) -> bool:
+    """Whether the type of a node decides which bits of its outputs a softmax looks up."""
+    return any(after.class_name == "Softmax" or after.class_name == "Reshape"
+               and _feeds_softmax(after) for after in node.get_output_nodes())
+
+
 def _check_casts(layer: Dense, source: Fixed) -> None:
     product = source.width + layer.weight.width, source.frac + layer.weight.frac
     _check_cast(layer.name, "accum", *product, layer.accum)
@@ -215,10 +242,6 @@ def is_linear(node) -> bool:
 def _unknown(node, layers) -> str:
     kind = node.class_name
     activation = node.get_attr("activation")
-    if kind == "Softmax" or activation == "softmax":
-        return (f"{node.name}: a softmax, needs raw logits at the end; drop it: the softmax is "
-                f"part of the loss (set LayerName: {node.name}: Skip: true, or end the model with "
-                "Dense)")
     if kind == "FixedPointQuantizer":
         return (f"{node.name}: quantizes every element by a type of its own, needs one type for "
                 "all; give HGQ2's QuantizerConfig of place 'datalane' heterogeneous_axis=()")
