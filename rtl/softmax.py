@@ -18,10 +18,9 @@ class SoftmaxUnit(wiring.Component):
     y_i = (result)(e_i * inv[top bits of (inv_inp)(accum)(sum of e)])
     e_i = (accum)exp[top bits of (inp_norm)(largest - x_i)], or of x_i itself with "latency"
 
-    Latency: n + 4 cycles from ``start`` until the first output is offered, n + 3 of which are not
-    those of a plain packet (``SOFTMAX_CYCLES`` in :mod:`firmware_models.cycles` and a walk).
-    Throughput: then an output per cycle. Back-pressure: an output waits, unchanged, until it is
-    taken, and all behind it wait.
+    Latency: n + 4 cycles from ``start`` until the first output is offered. Throughput: then an
+    output per cycle. Back-pressure: an output waits, unchanged, until it is taken, and all behind
+    it wait.
 
     Bit-exact with :func:`firmware_models.softmax.softmax`, "stable" and "latency".
 
@@ -36,7 +35,7 @@ class SoftmaxUnit(wiring.Component):
     Members
     -------
     start : ``In(1)``
-        The logits of a packet can be read from the next cycle on. Holds until the last output.
+        A packet is offered, until its last output is taken; no logit is read before the next cycle.
     largest : ``In``
         The largest of them.
     addr : ``Out``; logit : ``In``, 1 cycle later
@@ -52,19 +51,21 @@ class SoftmaxUnit(wiring.Component):
             "valid": Out(1), "output": Out(shape_of(layer.result)), "take": In(1),
         })
 
+    @property
+    def latency_cycles(self) -> int:
+        return self.layer.n + 4
+
     def elaborate(self, platform):
         m = Module()
 
         layer, accum = self.layer, self.layer.accum
 
-        def table(name: str, codes, of: Fixed, index, **enable):
+        def table(name, codes, of, index, en=1):
             """The entry at the upper bits of a code, 1 cycle later."""
             m.submodules[name] = rom = memory.Memory(shape=shape_of(of), depth=len(codes),
                                                      init=codes.tolist())
             read = rom.read_port()
-            m.d.comb += read.addr.eq(index[len(index) - top_bits(len(codes)):])
-            if enable:
-                m.d.comb += read.en.eq(enable["en"])
+            m.d.comb += [read.addr.eq(index[len(index) - top_bits(len(codes)):]), read.en.eq(en)]
             return read.data
 
         # The output register holds what is not taken, and everything before it stands still.
@@ -77,7 +78,7 @@ class SoftmaxUnit(wiring.Component):
             index = requantize(m, self.largest - self.logit, self.source.frac, layer.inp_norm)
         exp = table("exp", layer.exponentials, accum, index, en=move)
 
-        # SUM: of the first walk; then INVERT, whose table follows the sum.
+        # SUM: of the first walk; its inverse is there when the second walk needs it.
         total, adding = Signal(shape_of(accum)), Signal()
         with m.If(adding):
             m.d.sync += total.eq(requantize(m, total + exp, accum.frac, accum))
@@ -92,7 +93,7 @@ class SoftmaxUnit(wiring.Component):
         m.d.comb += self.output.eq(requantize(m, product, accum.frac + layer.inv_table.frac,
                                               layer.result))
 
-        # The memory is addressed a cycle ahead, so that `logit` is always the one at `at`.
+        # Addressed a cycle ahead, so that `logit` is always the one at `at`.
         at = Signal(address(layer.n))
         last = at == layer.n - 1
         m.d.comb += self.addr.eq(at)

@@ -12,6 +12,8 @@ from hwgen.build import build
 from sim.errors import SimulationError
 from sim.runner import run_bench
 
+from .networks import ending, soft
+
 
 def small_network(trainable=(), input_width=8) -> Network:
     """12-6-4 with a hidden ReLU."""
@@ -30,6 +32,8 @@ def small_network(trainable=(), input_width=8) -> Network:
 @pytest.mark.parametrize("input_width", [8, 10])
 def test_inference_core(tmp_path, cocotb_run, input_width):
     network = small_network(input_width=input_width)
+    if input_width == 10:
+        network = ending(soft(4, network.output), network)
     manifest = build(network, tmp_path, learning=False)
     assert run_bench(manifest, "sim.core", data={"network": network}, **cocotb_run) == 6
 
@@ -43,6 +47,8 @@ def test_inference_core(tmp_path, cocotb_run, input_width):
 ], ids=["es-both", "es-last", "es-prompt", "np-both", "np-hidden"])
 def test_learning_core(tmp_path, cocotb_run, trainable, settings):
     network = small_network().with_trainable(trainable)
+    if "fc1" in trainable:
+        network = ending(soft(4, network.output), network)
     options = ("rank", "journal") if settings.rule == "es" else ()
     manifest = build(network, tmp_path, rules=(settings.rule,), max_pairs=4, options=options,
                      journal_records=16)
