@@ -93,6 +93,7 @@ def test_jet_tagger(tmp_path):
     expected = dense.trace(network, dense.quantize(x.reshape(-1, 16), network.input))
     results = {layer.name: layer.result for layer in network.layers}
     assert list(layers) == list(expected) and len(layers) == 8
+    np.testing.assert_array_equal(outputs["cpp"], layers["softmax"])
     for name, values in layers.items():
         np.testing.assert_array_equal(values * 2.0 ** results[name].frac, expected[name], name)
 
@@ -173,6 +174,13 @@ def test_refusals(tmp_path):
     with pytest.raises(HwgenError, match="Model: Learning: Rule is unknown; there are Rules, "):
         other = convert(tmp_path / "b", (8, 6, 4), ("fc1",), Learning={"Rule": ["np"]})
         other.config.backend.manifest(other)
+    around = {"Engine": "hls", "Rules": ["es"]}
+    with pytest.raises(HwgenError, match="softmax: a softmax, and with engine hls the loss needs .*"
+                       "set LayerName: softmax: Skip: true"):
+        other = convert(tmp_path / "d", (8, 6, 4), ("fc1",), softmax={}, Learning=around)
+        other.config.backend.manifest(other)
+    other = convert(tmp_path / "e", (8, 6, 4), ("fc1",), softmax={"Skip": True}, Learning=around)
+    assert hwgen.lower(other).softmax is None
     with pytest.raises(HwgenError, match="fc1: the first call of hls4ml's C.* write_weights_txt"):
         model.config.get_writer_config()["WriteWeightsTxt"] = True
         hwgen.lower(model, ["fc1"])

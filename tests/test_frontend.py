@@ -150,10 +150,14 @@ REFUSED = {
                         "out: 2 softmaxes side by side, needs one over all classes; put a Flatten"),
     "softmax table": (dict(nodes=[softmax(table_size=100)]),
                       "out: table of 100 entries, needs a power of two from 2 to 65536; "
-                      "set LayerName: out: TableSize, Precision"),
-    "softmax sum": (dict(nodes=[softmax()], more={"out": {"Precision": {
-                        "exp_table": "ap_fixed<4,1>", "accum": "ap_fixed<8,4,AP_TRN,AP_SAT>"}}}),
+                      "set LayerName: out: TableSize, exp_table_t, "),
+    "softmax sum": (dict(nodes=[softmax()], more={"out": {
+                        "exp_table_t": "ap_fixed<4,1>",
+                        "Precision": {"accum": "ap_fixed<8,4,AP_TRN,AP_SAT>"}}}),
                     "out: accumulator fixed<8,4,TRN,SAT> saturates and the table has entries"),
+    "softmax type": (dict(nodes=[softmax()], more={"out": {"inv_inp_t": "ap_fixed<9,3,AP_RND_INF>"}}
+                          ), "out: inv_inp type .* rounds by RND_INF; set LayerName: out: inv_inp_t"
+                     ),
     "softmax result": (dict(nodes=[softmax()],
                             more={"out": {"Precision": {"result": "ap_ufixed<32,1>"}}}),
                        r"out: result ufixed<32,1> and its sign do not fit a beat of 32 bits"),
@@ -234,7 +238,7 @@ def test_reshaped(tmp_path):
         layers.append({"inputs": [layers[-1]["name"]], **node})
     names = {name: {"Precision": PRECISION, "ReuseFactor": 2} for name in ("fc1", "fc2")}
     names |= {"features": {"Precision": {"result": "ap_ufixed<4,0>"}},
-              "out": {"Precision": {"inv_inp": "ap_ufixed<7,3>"}}}
+              "out": {"inv_inp_t": "ap_ufixed<7,3>"}}
     model = of_nodes(tmp_path, layers, names)
     network = lower(model, ["fc1"])
     assert [layer.name for layer in network.layers] == ["fc1", "relu1", "fc2", "out"]

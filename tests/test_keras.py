@@ -74,6 +74,14 @@ def test_mnist(tmp_path):
     engines(model)
 
 
+def test_softmax(tmp_path):
+    """As most models end, with all that config_from_keras_model writes but the logits' type."""
+    model = keras.Sequential([*perceptron().layers, keras.layers.Softmax(name="softmax")])
+    network = equal(convert(model, tmp_path, fc4={"Precision": {
+        "result": "ap_fixed<10,4,AP_RND,AP_SAT>"}}))
+    assert network.softmax.name == "softmax" and network.softmax.accum.overflow == "SAT"
+
+
 def test_normalized_layer_learns(tmp_path):
     """Normalization is fused before the weights become codes; what learns are those."""
     model = convert(perceptron(), tmp_path / "hls", fc2={"Trainable": True, "Precision": TYPES})

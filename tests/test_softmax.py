@@ -144,6 +144,8 @@ def test_hls4ml(tmp_path):
         xs.append(rows_of(rng, source, n, 400))
     for spec, x, expected in zip(specs, xs, emulate(specs, xs, tmp_path / "joint"), strict=True):
         network = lower(from_layers(spec, tmp_path / spec.name))
+        for key, value in vars(spec.layers[-1]).items():
+            assert np.array_equal(getattr(network.softmax, key), value), f"{spec}: {key}"
         compare(network, trace(network, x), expected, f"{spec}")
 
 

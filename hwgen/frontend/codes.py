@@ -13,10 +13,13 @@ from firmware_models.requantize import requantize
 from ..errors import HwgenError
 
 
-def fixed(precision, layer: str, what: str) -> Fixed:
-    """An hls4ml type as a format; refuses what is not fixed point with known modes."""
+def fixed(precision, layer: str, what: str, key: str | None = None) -> Fixed:
+    """An hls4ml type as a format; refuses what is not fixed point with known modes.
+
+    The configuration says the type under "Precision: <what>", or under `key`.
+    """
     name = f"{layer}: {what} type {precision}"
-    remedy = f"set LayerName: {layer}: Precision: {what}"
+    remedy = f"set LayerName: {layer}: {key or f'Precision: {what}'}"
     from hls4ml.model.types import FixedPrecisionType, IntegerPrecisionType
     if not isinstance(precision, FixedPrecisionType | IntegerPrecisionType):
         raise HwgenError(f"{name} is not fixed point; {remedy} to an ap_fixed or ap_ufixed type")

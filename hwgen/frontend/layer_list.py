@@ -227,18 +227,20 @@ def _activation(layer) -> tuple[dict, dict]:
             return ({"class_name": "BatchNormalization", "n_filt": -1, **values},
                     {what: _type(getattr(layer, what)) for what in ("scale", "bias")})
         case Softmax():
-            types = ("exp_table", "inv_table", "accum", "inv_inp") if layer.tables else ()
-            return (node("Softmax", "softmax", axis=-1, implementation=layer.implementation,
-                         **({"table_size": layer.inv_size} if layer.tables else {})),
-                    {what: _type(getattr(layer, what)) for what in types})
+            more = {}
+            if layer.tables:
+                # hls4ml 1.3.0 ignores these in the configuration's Precision, but for accum.
+                more = {f"{what}_t": _precision(getattr(layer, what))
+                        for what in ("exp_table", "inv_table", "accum", "inv_inp")}
+                more["table_size"] = layer.inv_size
+            return node("Softmax", "softmax", axis=-1, implementation=layer.implementation,
+                        **more), {}
         case HardSigmoid():
-            from hls4ml.model.types import FixedPrecisionType
             parameters = {}
             for what in ("slope", "shift"):
                 of = getattr(layer, what)
-                parameters |= {
-                    what: getattr(layer, f"{what}_code") * 2.0 ** -of.frac,
-                    f"{what}_prec": FixedPrecisionType(of.width, of.width - of.frac, of.signed)}
+                parameters |= {what: getattr(layer, f"{what}_code") * 2.0 ** -of.frac,
+                               f"{what}_prec": _precision(of)}
             return node("HardActivation", "hard_tanh" if layer.tanh else "hard_sigmoid",
                         **parameters), {}
 
@@ -246,3 +248,10 @@ def _activation(layer) -> tuple[dict, dict]:
 def _type(fixed: Fixed) -> str:
     """The type in hls4ml's configuration: ``ap_[u]fixed<W,I,Q,O>``."""
     return f"ap_{fixed}"
+
+
+def _precision(of: Fixed):
+    """The type as hls4ml's object, where its configuration cannot give one."""
+    from hls4ml.model.types import FixedPrecisionType, RoundingMode, SaturationMode
+    return FixedPrecisionType(of.width, of.width - of.frac, of.signed, RoundingMode[of.rounding],
+                              SaturationMode[of.overflow])

@@ -30,18 +30,24 @@ def softmax(node, source: Fixed) -> Softmax:
     try:
         if implementation == "argmax":
             return Softmax(**common)
-        types = {what: fixed(node.get_attr(f"{what}_t").precision, name, what)
+        types = {what: fixed(node.get_attr(f"{what}_t").precision, name, what, key(what))
                  for what in ("exp_table", "inv_table", "accum", "inv_inp")}
         if node.get_attr("inv_inp_t").name == "model_default_t":
             types["inv_inp"] = types["exp_table"]
         norm, size = node.get_attr("inp_norm_t"), node.get_attr("table_size")
         return with_tables(
             **common, **types, source=source, scale=node.get_attr("exp_scale", 1.0),
-            inp_norm=norm and fixed(norm.precision, name, "inp_norm"),
+            inp_norm=norm and fixed(norm.precision, name, "inp_norm", key("inp_norm")),
             exp_size=int(node.get_attr("exp_table_size", size)),
             inv_size=int(node.get_attr("inv_table_size", size)))
     except ValueError as error:
-        raise HwgenError(f"{error}; set LayerName: {name}: TableSize, Precision") from error
+        raise HwgenError(f"{error}; set LayerName: {name}: TableSize, exp_table_t, inv_table_t, "
+                         "inv_inp_t, or Precision: accum, result") from error
+
+
+def key(what: str) -> str:
+    """What says a type in the configuration: hls4ml 1.3.0 takes few under "Precision"."""
+    return f"Precision: {what}" if what in ("accum", "result") else f"{what}_t"
 
 
 def with_tables(*, source: Fixed, exp_size: int, inv_size: int, inp_norm: Fixed | None = None,
