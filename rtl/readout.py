@@ -83,11 +83,11 @@ class Readout(wiring.Component):
             m.d.sync += [best.eq(logit), best_index.eq(self.addr)]
         m.d.sync += self.samples.eq(self.samples + self.commit)
 
-        # Beat b carries logit b - 1, which is read in the cycle before.
+        # Beat b carries code b - 1; a logit is read in the cycle before.
         beat, next_beat = Signal(range(self.n_classes + 1)), Signal(range(self.n_classes + 1))
         stored = Signal(shape_of(self.fmt))
         offered, code = ring.valid, stored
-        if walks:
+        if walks:           # it reads the logits, and its outputs come when they are ready
             m.submodules.softmax = unit = SoftmaxUnit(self.softmax, self.fmt)
             m.d.comb += [
                 ring.w_tag.largest.eq(Mux(larger, logit, best)),

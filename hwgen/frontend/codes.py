@@ -12,14 +12,19 @@ from firmware_models.requantize import requantize
 
 from ..errors import HwgenError
 
+# Types of a softmax that hls4ml 1.3.0 does not take from "Precision".
+APART = ("exp_table", "inv_table", "inv_inp", "inp_norm")
 
-def fixed(precision, layer: str, what: str, key: str | None = None) -> Fixed:
-    """An hls4ml type as a format; refuses what is not fixed point with known modes.
 
-    The configuration says the type under "Precision: <what>", or under `key`.
-    """
+def key(what: str) -> str:
+    """What says a type of a layer in the configuration."""
+    return f"{what}_t" if what in APART else f"Precision: {what}"
+
+
+def fixed(precision, layer: str, what: str) -> Fixed:
+    """An hls4ml type as a format; refuses what is not fixed point with known modes."""
     name = f"{layer}: {what} type {precision}"
-    remedy = f"set LayerName: {layer}: {key or f'Precision: {what}'}"
+    remedy = f"set LayerName: {layer}: {key(what)}"
     from hls4ml.model.types import FixedPrecisionType, IntegerPrecisionType
     if not isinstance(precision, FixedPrecisionType | IntegerPrecisionType):
         raise HwgenError(f"{name} is not fixed point; {remedy} to an ap_fixed or ap_ufixed type")

@@ -9,10 +9,10 @@ from firmware_models.network import Dense, Network
 
 from ..errors import HwgenError
 from .activations import activation
-from .codes import fixed, is_symmetric, refuse_ternary, result_of, size_of, weights
+from .codes import fixed, is_symmetric, key, refuse_ternary, result_of, size_of, weights
 from .contract import check_trainable
 from .merge import holds, merge_linear, merge_scale
-from .softmax import key, softmax
+from .softmax import softmax
 from .value_types import say, widen
 
 # hls4ml's layer that a scale of QONNX becomes: x * scale + bias.
@@ -182,7 +182,7 @@ def _dense(node) -> Dense:
 def _softmax(node, source: Fixed):
     found = softmax(node, source)
     for what, width, frac, to in found.casts(source):
-        _check_cast(node.name, what, width, frac, to, key(what))
+        _check_cast(node.name, what, width, frac, to)
     return found
 
 
@@ -199,13 +199,11 @@ def _check_casts(layer: Dense, source: Fixed) -> None:
     _check_cast(layer.name, "result", layer.accum.width, layer.accum.frac, layer.result)
 
 
-def _check_cast(name: str, what: str, width: int, frac: int, to: Fixed,
-                said: str | None = None) -> None:
+def _check_cast(name: str, what: str, width: int, frac: int, to: Fixed) -> None:
     """Rounding looks at the highest dropped bit; hls4ml's C++ aborts where there is none."""
     if to.rounding != "TRN" and frac - to.frac > width:
-        said = said or f"Precision: {what}"
         raise HwgenError(f"{name}: {what} type {to} rounds away {frac - to.frac} bits of a value "
-                         f"that has {width}; set LayerName: {name}: {said} to a type "
+                         f"that has {width}; set LayerName: {name}: {key(what)} to a type "
                          f"with at least {frac - width} fraction bits")
 
 

@@ -28,26 +28,29 @@ def softmax(node, source: Fixed) -> Softmax:
     common = {"name": name, "n": size_of(node), "result": result_of(node),
               "implementation": implementation}
     try:
-        if implementation == "argmax":
-            return Softmax(**common)
-        types = {what: fixed(node.get_attr(f"{what}_t").precision, name, what, key(what))
-                 for what in ("exp_table", "inv_table", "accum", "inv_inp")}
-        if node.get_attr("inv_inp_t").name == "model_default_t":
-            types["inv_inp"] = types["exp_table"]
-        norm, size = node.get_attr("inp_norm_t"), node.get_attr("table_size")
-        return with_tables(
-            **common, **types, source=source, scale=node.get_attr("exp_scale", 1.0),
-            inp_norm=norm and fixed(norm.precision, name, "inp_norm", key("inp_norm")),
-            exp_size=int(node.get_attr("exp_table_size", size)),
-            inv_size=int(node.get_attr("inv_table_size", size)))
+        layer = Softmax(**common) if implementation == "argmax" else with_tables(
+            **common, source=source, **_types_and_sizes(node))
+        layer.check(source)
+        return layer
     except ValueError as error:
         raise HwgenError(f"{error}; set LayerName: {name}: TableSize, exp_table_t, inv_table_t, "
                          "inv_inp_t, or Precision: accum, result") from error
 
 
-def key(what: str) -> str:
-    """What says a type in the configuration: hls4ml 1.3.0 takes few under "Precision"."""
-    return f"Precision: {what}" if what in ("accum", "result") else f"{what}_t"
+def _types_and_sizes(node) -> dict:
+    """What :func:`with_tables` needs of a node."""
+    def type_of(what):
+        return fixed(node.get_attr(f"{what}_t").precision, node.name, what)
+
+    found = {what: type_of(what) for what in ("exp_table", "inv_table", "accum", "inv_inp")}
+    if node.get_attr("inv_inp_t").name == "model_default_t":
+        found["inv_inp"] = found["exp_table"]
+    if node.get_attr("inp_norm_t") is not None:
+        found["inp_norm"] = type_of("inp_norm")
+    for table in ("exp", "inv"):
+        size = node.get_attr(f"{table}_table_size", node.get_attr("table_size"))
+        found[f"{table}_size"] = int(size)
+    return found | {"scale": node.get_attr("exp_scale", 1.0)}
 
 
 def with_tables(*, source: Fixed, exp_size: int, inv_size: int, inp_norm: Fixed | None = None,
