@@ -190,7 +190,7 @@ class CycleModel:
             if not last:
                 self.rings[index + 1].reserve()
             ready = (accept + stage.dense.reuse_factor + stage.drain_words + ENGINE_CYCLES
-                     + stage.delay_cycles)
+                     + stage.sum_delay_cycles + stage.delay_cycles)
         if stop is not None:
             return ready
         if base:

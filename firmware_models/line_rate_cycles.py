@@ -36,6 +36,7 @@ class Geometry(NamedTuple):
     trained: np.ndarray
     hidden: np.ndarray
     n_out: np.ndarray
+    sum_delay: np.ndarray
     delay: np.ndarray
 
 
@@ -72,7 +73,7 @@ def schedule(network: Network, samples: int, settings: Settings, learn=True,
          max(s.drain_words, 3) if s.index in network.hidden else s.drain_words,
          trained.index(s.index) if s.index in trained else -1,
          network.hidden.index(s.index) if s.index in network.hidden else -1, s.dense.n_out,
-         s.delay_cycles)
+         s.sum_delay_cycles, s.delay_cycles)
         for s in stages), strict=True)))
     arrivals, answers = np.zeros(samples, np.int64), np.zeros(samples, np.int64)
     idle, passes = _run(geometry, tags, max(network.n_in, beat_layout(network).beats),
@@ -84,7 +85,7 @@ def schedule(network: Network, samples: int, settings: Settings, learn=True,
 @njit(cache=True, nogil=True)
 def _run(geometry, tags, input_cycles, probes, n_classes, answer_length, head_trained, resumed,
          arrivals, answers):
-    words, drain_words, interval, drain, trained, hidden, n_out, delay = geometry
+    words, drain_words, interval, drain, trained, hidden, n_out, sum_delay, delay = geometry
     n_stages, samples = len(words), len(tags)
     n_trained = 0
     for s in range(n_stages):
@@ -105,9 +106,10 @@ def _run(geometry, tags, input_cycles, probes, n_classes, answer_length, head_tr
     committed = np.zeros(rings, np.int64)
 
     running, count = np.zeros(n_stages, np.int64), np.zeros(n_stages, np.int64)
-    w_tag, mac, bias_tag = (np.zeros(n_stages, np.int64), np.zeros((n_stages, 3), np.int64),
-                            np.zeros(n_stages, np.int64))
-    last, coming = np.zeros((n_stages, 3), np.int64), np.zeros((n_stages, 3), np.int64)
+    w_tag, bias_tag = np.zeros(n_stages, np.int64), np.zeros(n_stages, np.int64)
+    longest = 3 + sum_delay.max()
+    last, mac = np.zeros((n_stages, longest), np.int64), np.zeros((n_stages, longest), np.int64)
+    coming = np.zeros((n_stages, 3), np.int64)
     left, draining, word = (np.zeros(n_stages, np.int64), np.zeros(n_stages, np.int64),
                             np.zeros(n_stages, np.int64))
     again = np.zeros(n_stages, np.int64)
@@ -163,7 +165,8 @@ def _run(geometry, tags, input_cycles, probes, n_classes, answer_length, head_tr
             valid = offered[s] > 0 and not (base and trained[s] >= 0 and credit[s] == 0)
             accept = valid and (not running[s] or last_cycle) and room
             read_out = at_last and not hold
-            summed = last[s, 2]
+            summing = 2 + sum_delay[s]
+            summed = last[s, summing]
             start = (hidden[s] >= 0 and left[s] > 0 and room and not accept
                      and (not draining[s] or word[s] == drain[s] - 1))
 
@@ -187,7 +190,7 @@ def _run(geometry, tags, input_cycles, probes, n_classes, answer_length, head_tr
             elif draining[s]:
                 draining[s] = 0
             if summed:
-                draining[s], word[s], bias_tag[s] = 1, 0, mac[s, 2]
+                draining[s], word[s], bias_tag[s] = 1, 0, mac[s, summing]
                 if hidden[s] >= 0:
                     left[s], again[s] = probes if coming[s, 2] else 0, 0
             if start:
@@ -195,8 +198,9 @@ def _run(geometry, tags, input_cycles, probes, n_classes, answer_length, head_tr
                 draining[s], word[s], again[s] = 1, 0, 1
                 left[s] -= 1
                 passes += 1
-            last[s, 2], last[s, 1], last[s, 0] = last[s, 1], last[s, 0], read_out
-            mac[s, 2], mac[s, 1], mac[s, 0] = mac[s, 1], mac[s, 0], w_tag[s]
+            for k in range(summing, 0, -1):
+                last[s, k], mac[s, k] = last[s, k - 1], mac[s, k - 1]
+            last[s, 0], mac[s, 0] = read_out, w_tag[s]
             own = (hidden[s] >= 0 and read_out and probes > 0 and not w_tag[s] & PROBE
                    and w_tag[s] & (np.int64(TRAIN) << trained[s]) != 0)
             coming[s, 2], coming[s, 1], coming[s, 0] = coming[s, 1], coming[s, 0], own

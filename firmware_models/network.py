@@ -14,6 +14,7 @@ from .activation import (
     ReluMax,
     ThresholdedRelu,
 )
+from .constant_product import register_levels
 from .formats import Fixed
 from .softmax import Softmax
 
@@ -32,7 +33,7 @@ class Dense:
     n_in, n_out : int
     reuse_factor : int
         Words of the weight memory = cycles in which the multipliers serve all products of a pass.
-        Divides `n_in`.
+        Divides `n_in`. Of constant logic: words in which the inputs are read.
     weight, bias, accum, result : Fixed
         Number formats.
     weight_codes : array of int64 [n_out, n_in]
@@ -40,6 +41,9 @@ class Dense:
     bias_codes : array of int64 [n_out]
     trainable : bool
         Whether the layer gets a weight memory that can learn.
+    constant : bool
+        Adders made for these weights (hls4ml's strategy distributed_arithmetic) in place of
+        multipliers and a weight memory. The accumulator must not round; cannot be trainable.
 
     Raises
     ------
@@ -57,6 +61,7 @@ class Dense:
     weight_codes: np.ndarray
     bias_codes: np.ndarray
     trainable: bool = False
+    constant: bool = False
 
     def __post_init__(self):
         if self.n_in < 1 or self.n_out < 1:
@@ -68,6 +73,9 @@ class Dense:
             raise ValueError(f"{self.name}: accumulator {self.accum} saturates; needs WRAP")
         if self.trainable and not (self.weight.signed and self.bias.signed):
             raise ValueError(f"{self.name}: trainable weights and biases are signed")
+        if self.trainable and self.constant:
+            raise ValueError(f"{self.name}: constant logic cannot learn; name another layer or "
+                             "make it one with multipliers")
         for what, shape in (("weight", (self.n_out, self.n_in)), ("bias", (self.n_out,))):
             codes = getattr(self, f"{what}_codes")
             if np.shape(codes) != shape:
@@ -123,6 +131,11 @@ class Stage:
     def delay_cycles(self) -> int:
         """Cycles that the activation adds to the drain."""
         return sum(layer.delay_cycles for layer in self.activation)
+
+    @property
+    def sum_delay_cycles(self) -> int:
+        """Cycles by which the sums of constant logic come later than those of multipliers."""
+        return register_levels(self.dense) - 1 if self.dense.constant else 0
 
     @property
     def gated(self) -> bool:
@@ -193,6 +206,10 @@ class Network:
             if isinstance(layer, Dense):
                 if n is not None and layer.n_in != n:
                     raise ValueError(f"{layer.name}: {layer.n_in} inputs after {n} outputs")
+                if layer.constant and layer.accum.frac < max(source.frac + layer.weight.frac,
+                                                             layer.bias.frac):
+                    raise ValueError(f"{layer.name}: accumulator {layer.accum} rounds; constant "
+                                     "logic adds exact products")
                 stages.append(Stage(index=len(stages), dense=layer, activation=(),
                                     source=source, drain_words=layer.n_out))
                 if len(stages) > 1:
@@ -284,9 +301,11 @@ class Network:
     def describe(self) -> dict:
         """Structure and formats as JSON-ready data, without the weights."""
         def one(layer):
+            # Without "constant: false", digests stay those of networks described before it was.
             return {"kind": type(layer).__name__,
                     **{k: asdict(v) if isinstance(v, Fixed) else v
-                       for k, v in vars(layer).items() if not isinstance(v, np.ndarray)}}
+                       for k, v in vars(layer).items()
+                       if not isinstance(v, np.ndarray) and (k, v) != ("constant", False)}}
         prompt = {} if self.prompt is None else {"prompt": one(self.parts[-1].dense)}
         return {"name": self.name, "input": asdict(self.input),
                 "layers": [one(layer) for layer in self.layers]} | prompt

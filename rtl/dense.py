@@ -7,6 +7,8 @@ from firmware_models.network import Stage
 from firmware_models.rules.node_probe import MAX_PROBES
 
 from .activation import activate
+from .constant_product import ConstantProduct
+from .multiply_accumulate import lane, multiply_accumulate
 from .probe_drain import ProbeDrain
 from .requantize import requantize
 from .shapes import address, assign_tag, field_of, shape_of
@@ -26,9 +28,11 @@ class DenseEngine(wiring.Component):
     A pass reads one word a cycle: ``inputs_per_word`` features against ``lanes`` weights. When its
     sums are complete they are copied aside and drained in the words that the next stage will read,
     through ``drain_lanes`` bias adders and casts, while the next pass is already being read.
+    A layer that is constant reads no weights: adders that know them give its sums with the bias.
 
-    Latency: reuse_factor + drain_words + 7 cycles, and those of the activation, from the acceptance
-    of a pass until its vector is offered by the buffer behind. Throughput: a pass per
+    Latency: reuse_factor + drain_words + 7 cycles, and those of constant logic and of the
+    activation, from the acceptance of a pass until its vector is offered by the buffer behind.
+    Throughput: a pass per
     ``interval_cycles``. Back-pressure: a pass starts only when its result has a slot reserved
     behind; from then on it never stops.
 
@@ -50,7 +54,7 @@ class DenseEngine(wiring.Component):
     -------
     pass_valid, pass_tag : ``In``; pass_ready : ``Out(1)``
     x_addr : ``Out``; x_data : ``In``, 1 cycle later
-    w_addr : ``Out``; w_data : ``In``, 2 cycles later
+    w_addr : ``Out``; w_data : ``In``, 2 cycles later, unless the layer is constant
     w_en, w_first : ``Out(1)``
         A weight word is being addressed; it is the first of the pass.
     w_next : ``Out``; w_started : ``Out(1)``
@@ -59,7 +63,7 @@ class DenseEngine(wiring.Component):
         Tag of the pass that addresses.
     x_last : ``Out(1)``
         The last word of the pass is being addressed.
-    bias_addr : ``Out``; bias_data : ``In``, 2 cycles later
+    bias_addr : ``Out``; bias_data : ``In``, 2 cycles later, unless the layer is constant
     bias_tag : ``Out(tag)``
         Tag of the pass that is being drained.
     room : ``In(1)``; reserve : ``Out(1)``
@@ -100,9 +104,10 @@ class DenseEngine(wiring.Component):
             "w_addr": Out(address(dense.reuse_factor)), "w_en": Out(1), "w_first": Out(1),
             "w_next": Out(address(dense.reuse_factor)), "w_started": Out(1),
             "w_tag": Out(tag), "x_last": Out(1),
-            "w_data": In(dense.lanes * dense.weight.width),
+            **({} if dense.constant else {
+                "w_data": In(dense.lanes * dense.weight.width),
+                "bias_data": In(stage.drain_lanes * dense.bias.width)}),
             "bias_addr": Out(address(stage.drain_words)), "bias_tag": Out(tag),
-            "bias_data": In(stage.drain_lanes * dense.bias.width),
             "room": In(1), "reserve": Out(1),
             "o_en": Out(1), "o_addr": Out(address(stage.drain_words)), "o_commit": Out(1),
             "o_data": Out(stage.drain_lanes * stage.result.width), "o_tag": Out(next_tag),
@@ -126,7 +131,6 @@ class DenseEngine(wiring.Component):
 
         stage, dense = self.stage, self.stage.dense
         words, drain_words = dense.reuse_factor, stage.drain_words
-        per_word = dense.inputs_per_word
 
         # READ: one word per cycle, from the cycle after the pass is accepted.
         running, wait = Signal(), Signal()
@@ -152,7 +156,8 @@ class DenseEngine(wiring.Component):
             m.d.sync += running.eq(0)
 
         # FETCH, MULTIPLY, ACCUMULATE: bit k of these follows the word through the pipeline.
-        valid, first, last = Signal(3), Signal(3), Signal(3)
+        summed = 2 + stage.sum_delay_cycles     # bit of the word whose sums are there
+        valid, first, last = Signal(summed + 1), Signal(summed + 1), Signal(summed + 1)
         m.d.sync += [
             valid.eq(Cat(self.w_en, valid)),
             first.eq(Cat(self.w_first, first)),
@@ -161,33 +166,25 @@ class DenseEngine(wiring.Component):
         x = Signal.like(self.x_data)
         m.d.sync += x.eq(self.x_data)
 
-        def lane(vector, index, fmt):
-            field = vector.word_select(index, fmt.width)
-            return field.as_signed() if fmt.signed else field
-
-        total = []
         hold = [Signal(shape_of(dense.accum), name=f"hold{j}") for j in range(dense.n_out)]
-        for j in range(dense.n_out):
-            acc = Signal(shape_of(dense.accum), name=f"acc{j}")
-            sum_j = Mux(first[2], 0, acc)
-            for k in range(per_word):
-                exact = lane(x, k, stage.source) * lane(self.w_data, j * per_word + k, dense.weight)
-                product = Signal(exact.shape(), name=f"product{j}_{k}")
-                m.d.sync += product.eq(exact)
-                # Every product is cast to the accumulator before it is added, as in the C++.
-                sum_j = sum_j + requantize(
-                    m, product, stage.source.frac + dense.weight.frac, dense.accum)
-            total.append(sum_j)
-            with m.If(valid[2]):
-                m.d.sync += acc.eq(sum_j)
-            with m.If(last[2]):
-                m.d.sync += hold[j].eq(sum_j)
+        if dense.constant:
+            m.submodules.product = product = ConstantProduct(stage)
+            m.d.comb += product.x.eq(x)
+            totals = product.totals
+        else:
+            totals = multiply_accumulate(m, stage, x, self.w_data, first=first[2], valid=valid[2])
+        for kept, total in zip(hold, totals, strict=True):
+            with m.If(last[summed]):
+                m.d.sync += kept.eq(total)
 
         # The tag stays one step ahead of what overwrites it: three passes can be inside at once.
         mac_tag = Signal(self.pass_tag.shape())
         with m.If(valid[1] & first[1]):
             m.d.sync += mac_tag.eq(self.w_tag)
-        with m.If(last[2]):
+        for k in range(stage.sum_delay_cycles):
+            before, mac_tag = mac_tag, Signal(self.pass_tag.shape(), name=f"mac_tag{k}")
+            m.d.sync += mac_tag.eq(before)
+        with m.If(last[summed]):
             m.d.sync += self.bias_tag.eq(mac_tag)
 
         # DRAIN: word s holds outputs s + drain_words * c; + bias, cast, activation.
@@ -196,7 +193,7 @@ class DenseEngine(wiring.Component):
         last_word = word == self.drain_cycles - 1
         of_sums = draining & (word < drain_words if self.drain_cycles > drain_words else 1)
         m.d.comb += self.bias_addr.eq(word)
-        with m.If(last[2]):
+        with m.If(last[summed]):
             m.d.sync += [draining.eq(1), word.eq(0)]
         with m.Elif(last_word):
             m.d.sync += draining.eq(0)
@@ -206,7 +203,7 @@ class DenseEngine(wiring.Component):
         if self.probes is not None:
             m.submodules.probes = probes = ProbeDrain(self.drain_cycles)
             m.d.comb += [
-                probes.count.eq(self.count), probes.summed.eq(last[2]),
+                probes.count.eq(self.count), probes.summed.eq(last[summed]),
                 probes.own.eq(self.w_tag.train[self.probes] & ~field_of(self.w_tag, "probe")),
                 probes.last_read.eq(self.x_last), wait.eq(at_last & probes.hold_last),
                 probes.draining.eq(draining), probes.word.eq(word),
@@ -234,7 +231,9 @@ class DenseEngine(wiring.Component):
             chain = Array(hold[c * drain_words:(c + 1) * drain_words])
             picked, held = Signal(shape_of(dense.accum)), Signal(shape_of(dense.accum))
             pre = Signal(shape_of(dense.accum), name=f"pre{c}")
-            bias = requantize(m, lane(self.bias_data, c, dense.bias), dense.bias.frac, dense.accum)
+            # Sums of constant logic have their bias.
+            bias = 0 if dense.constant else requantize(
+                m, lane(self.bias_data, c, dense.bias), dense.bias.frac, dense.accum)
             m.d.sync += [picked.eq(chain[self.bias_addr]), held.eq(picked + noise[c]),
                          pre.eq(held + bias)]
             y = requantize(m, pre, dense.accum.frac, dense.result)

@@ -17,7 +17,10 @@ NEVER = Const(0)
 
 
 def stages(m, core, source):
-    """Buffer, engine and memory of every stage, wired in a row; that of a prompt comes last."""
+    """Buffer, engine and memory of every stage, wired in a row; that of a prompt comes last.
+
+    Constant stages have no memory.
+    """
     network = core.network
     first_generator = first_generators(network)
 
@@ -42,10 +45,11 @@ def stages(m, core, source):
             weights = trainable(stage)
             m.d.comb += [weights.en.eq(engine.w_en), weights.first.eq(engine.w_first)]
         else:
-            weights = WeightRom(stage)
+            weights = None if dense.constant else WeightRom(stage)
         m.submodules[f"buffer{stage.index}"] = buffer
         m.submodules[f"engine{stage.index}"] = engine
-        m.submodules[f"weights{stage.index}"] = weights
+        if weights is not None:
+            m.submodules[f"weights{stage.index}"] = weights
 
         if writer is source:
             w_en, w_addr, w_data, w_tag = (
@@ -61,9 +65,12 @@ def stages(m, core, source):
             buffer.w_en.eq(w_en), buffer.w_addr.eq(w_addr), buffer.w_data.eq(w_data),
             buffer.w_tag.eq(w_tag), buffer.commit.eq(commit),
             buffer.r_addr.eq(engine.x_addr), engine.x_data.eq(buffer.r_data),
-            weights.addr.eq(engine.w_addr), engine.w_data.eq(weights.data),
-            weights.bias_addr.eq(engine.bias_addr), engine.bias_data.eq(weights.bias_data),
         ]
+        if weights is not None:
+            m.d.comb += [
+                weights.addr.eq(engine.w_addr), engine.w_data.eq(weights.data),
+                weights.bias_addr.eq(engine.bias_addr), engine.bias_data.eq(weights.bias_data),
+            ]
         buffers.append(buffer)
         engines.append(engine)
         memories.append(weights)
