@@ -11,7 +11,7 @@ import numpy as np
 from hls4ml.backends.vitis.vitis_backend import VitisBackend
 from hls4ml.backends.vivado.vivado_backend import VivadoBackend
 from hls4ml.model.attributes import ConfigurableAttribute
-from hls4ml.model.flow import register_flow
+from hls4ml.model.flow import get_flow, register_flow
 from hls4ml.model.layers import Dense
 from hls4ml.report import parse_vivado_report
 from hls4ml.writer.vitis_writer import VitisWriter
@@ -40,7 +40,8 @@ def register(*, register_backend, register_writer) -> None:
 class HwgenBackend(VitisBackend):
     """The flow of back end Vitis, then our description of the result.
 
-    In the configuration, layers with ``Trainable: True`` learn on the chip;
+    In the configuration, layers with ``Trainable: True`` learn on the chip; those of ``Strategy:
+    distributed_arithmetic`` become constant logic, which reads its inputs in ``InputWords`` words;
     ``Model: Learning: {...}`` holds settings of the core, the keys of `LEARNING`. Strategy Latency,
     hls4ml's default, becomes Resource: the engines are Resource layers, with equal results.
     ``Model: Learning: Engine: hls`` puts the core around hls4ml's own, which Vitis synthesizes.
@@ -57,15 +58,23 @@ class HwgenBackend(VitisBackend):
         self._register_layer_attributes()
         self.attribute_map[Dense] = [*self.attribute_map.get(Dense, []), ConfigurableAttribute(
             "trainable", value_type=bool, default=False,
-            description="The layer learns on the chip")]
+            description="The layer learns on the chip"), ConfigurableAttribute(
+            "input_words", default=1,
+            description="Words in which constant logic of our own reads its inputs")]
         self._register_flows()
         self._manifests = WeakKeyDictionary()       # of models whose core is built
 
     def _register_flows(self):
-        alias = register_flow("alias", ["hwgen:alias_backend"], backend=self.name)
+        alias = register_flow("alias", ["hwgen:alias_backend", "hwgen:check_constant"],
+                              backend=self.name)
+        # The flows of back end Vitis in their order, and ours between two of them.
+        flows = get_flow("vitis:ip").requires
+        behind = flows.index("vivado:specific_types")
+        keep = register_flow("keep", ["hwgen:keep_constant_weights"], requires=flows[:behind],
+                             backend=self.name)
         last = register_flow("lower", ["hwgen:lower_network", "hwgen:expose_weights"],
                              requires=["vitis:ip"], backend=self.name)
-        self._default_flow = register_flow("ip", None, requires=[alias, "vitis:ip", last],
+        self._default_flow = register_flow("ip", None, requires=[alias, keep, "vitis:ip", last],
                                            backend=self.name)
         self._writer_flow = register_flow("write", ["make_stamp", "hwgen:write_hls"],
                                           requires=[self._default_flow], backend=self.name)

@@ -35,9 +35,12 @@ class DenseSpec:
     weight_codes : array of int [n_out, n_in]
     bias_codes : array of int [n_out]
     reuse_factor : int, optional
-        The number of inputs by default: one input per cycle.
+        The number of inputs by default: one input per cycle. Of constant logic: words in which it
+        reads its inputs, by default 1.
     accum : Fixed, optional
         hls4ml infers the accumulator from the types by default ("auto"), wide enough for any codes.
+    constant : bool
+        Strategy distributed_arithmetic: constant logic, whose sums are exact whatever `accum`.
     """
     name: str
     weight: Fixed
@@ -47,6 +50,7 @@ class DenseSpec:
     bias_codes: np.ndarray
     reuse_factor: int | None = None
     accum: Fixed | None = None
+    constant: bool = False
 
     @property
     def n_in(self) -> int:
@@ -128,7 +132,8 @@ def from_layers(spec: NetworkSpec, output_dir, reuse_factors: dict[str, int] | N
     Returns
     -------
     hls4ml.model.ModelGraph
-        Backend Vitis, io_parallel, all types final (flow ``vitis:ip`` applied).
+        Backend Vitis, or Hwgen where a layer is constant; io_parallel, all types final (flow
+        ``vitis:ip`` applied).
     """
     reuse_factors = reuse_factors or {}
     names = [layer.name for layer in spec.dense]
@@ -138,10 +143,12 @@ def from_layers(spec: NetworkSpec, output_dir, reuse_factors: dict[str, int] | N
                              f"with weights are {', '.join(names)}")
     layers = tuple(replace(layer, reuse_factor=reuse_factors[layer.name])
                    if layer.name in reuse_factors else layer for layer in spec.layers)
-    return model_graph([replace(spec, layers=layers)], [""], output_dir, trace)
+    # Back end Vitis keeps no weights of a constant layer, which we need and its C++ does not.
+    backend = "Hwgen" if any(layer.constant for layer in spec.dense) else "Vitis"
+    return model_graph([replace(spec, layers=layers)], [""], output_dir, trace, backend)
 
 
-def model_graph(specs, prefixes, output_dir, trace: bool):
+def model_graph(specs, prefixes, output_dir, trace: bool, backend: str = "Vitis"):
     """One ModelGraph of independent networks, the names of each behind its prefix.
 
     hls4ml's C++ takes as long to compile for one small network as for ten.
@@ -168,7 +175,7 @@ def model_graph(specs, prefixes, output_dir, trace: bool):
     with quiet(output_dir):
         from hls4ml.model import ModelGraph
         from hls4ml.utils.config import create_config
-        config = create_config(output_dir=str(output_dir), backend="Vitis", part=PART,
+        config = create_config(output_dir=str(output_dir), backend=backend, part=PART,
                                io_type="io_parallel", write_weights_txt=False)
         config["HLSConfig"] = {
             "Model": {"Precision": "ap_fixed<16,6>", "ReuseFactor": 1, "Strategy": "Resource"},
@@ -188,8 +195,10 @@ def _dense(layer: DenseSpec) -> tuple[dict, dict]:
     node = {"class_name": "Dense", "n_in": layer.n_in, "n_out": layer.n_out,
             "weight_data": layer.weight_codes.T * 2.0 ** -layer.weight.frac,
             "bias_data": layer.bias_codes * 2.0 ** -layer.bias.frac}
+    words = layer.reuse_factor
     setting = {
-        "Strategy": "Resource", "ReuseFactor": layer.reuse_factor or layer.n_in,
+        **({"Strategy": "distributed_arithmetic", "ReuseFactor": 1, "InputWords": words or 1}
+           if layer.constant else {"Strategy": "Resource", "ReuseFactor": words or layer.n_in}),
         "Precision": {"weight": _type(layer.weight), "bias": _type(layer.bias),
                       "accum": _type(layer.accum) if layer.accum else "auto",
                       "result": _type(layer.result)}}

@@ -11,12 +11,14 @@ from ..errors import HwgenError
 from .activations import activation
 from .codes import fixed, is_symmetric, key, refuse_ternary, result_of, size_of, weights
 from .contract import check_trainable
-from .merge import holds, merge_linear, merge_scale
+from .merge import exact_accum, holds, merge_linear, merge_scale
 from .softmax import softmax
 from .value_types import say, widen
 
 # hls4ml's layer that a scale of QONNX becomes: x * scale + bias.
 SCALES = ("ApplyAlpha",)
+# hls4ml's strategy that makes constant logic of a layer.
+CONSTANT = "distributed_arithmetic"
 
 
 def lower(model_graph, trainable=None) -> Network:
@@ -26,8 +28,8 @@ def lower(model_graph, trainable=None) -> Network:
     ----------
     model_graph : hls4ml.model.ModelGraph
         Backend Hwgen or Vitis, io_parallel, types final (flow ``vitis:ip`` applied): an input,
-        Dense layers of strategy Resource, activations between them (docs/layers.md), and raw
-        logits or a softmax of them at the end.
+        Dense layers of strategy Resource or, with backend Hwgen, distributed_arithmetic,
+        activations between them (docs/layers.md), and raw logits or a softmax of them at the end.
     trainable : iterable of str, optional
         Names of the Dense layers that will learn, by default those with ``Trainable: True`` (back
         end Hwgen); they must fulfil the contract of :func:`check_trainable`.
@@ -60,8 +62,11 @@ def lower(model_graph, trainable=None) -> Network:
             end = _softmax(node, source)
             continue
         if node.class_name == "Dense":
-            layer = _dense(node)
-            _check_casts(layer, source)
+            if node.get_attr("strategy") == CONSTANT:
+                layer = _constant(node, source, node.name in trainable)
+            else:
+                layer = _dense(node)
+                _check_casts(layer, source)
             before = layer.accum
         elif is_linear(node) and not layers:
             _check_features(node, source, first.name)
@@ -154,7 +159,7 @@ def _dense(node) -> Dense:
     strategy = node.get_attr("strategy")
     if strategy != "resource":
         raise HwgenError(f"{name}: strategy {strategy}, needs Resource; set LayerName: {name}: "
-                         "Strategy: Resource (and no Compression)")
+                         "Strategy: Resource (and no Compression), or distributed_arithmetic")
     n_in, n_out = int(node.get_attr("n_in")), int(node.get_attr("n_out"))      # ONNX: int64
     asked, got = config.get_reuse_factor(node), node.get_attr("reuse_factor")
     # hls4ml replaces an invalid reuse factor by the nearest valid one and only prints a warning.
@@ -177,6 +182,46 @@ def _dense(node) -> Dense:
                  result=result_of(node), weight=formats["weight"], bias=formats["bias"],
                  weight_codes=codes["weight"].reshape(n_out, n_in), bias_codes=codes["bias"])
 
+
+def _constant(node, source: Fixed, trainable: bool) -> Dense:
+    """A layer of strategy distributed_arithmetic: exact sums, whatever its accumulator type."""
+    name, remedy = node.name, f"set LayerName: {node.name}: Strategy: Resource"
+    if trainable:
+        raise HwgenError(f"{name}: strategy {CONSTANT} makes constant logic, which cannot learn; "
+                         f"{remedy}")
+    kept = node.get_attr("kept_weights")
+    if kept is None:
+        raise HwgenError(f"{name}: strategy {CONSTANT}, of which backend Vitis keeps no weights; "
+                         f"convert with backend='Hwgen', or {remedy}")
+    if "model_inp_q_" in node.get_attr("da_codegen").code:
+        raise HwgenError(f"{name}: hls4ml made a quantizer with a type for every element part of "
+                         "its constant logic, needs one type for all; give HGQ2's QuantizerConfig "
+                         f"of place 'datalane' heterogeneous_axis=(), or {remedy}")
+    n_in, n_out = int(node.get_attr("n_in")), int(node.get_attr("n_out"))
+    words = int(node.get_attr("input_words", 1))
+    if words < 1 or n_in % words:
+        divisors = ", ".join(str(k) for k in range(1, n_in + 1) if n_in % k == 0)
+        raise HwgenError(f"{name}: {words} words do not divide its {n_in} inputs; set LayerName: "
+                         f"{name}: InputWords to one of {divisors}")
+    formats, codes = {}, {}
+    for what in ("weight", "bias"):
+        formats[what], codes[what] = of, _ = weights(kept[what], name, what)
+        values = np.asarray(kept[what].data, np.float64).reshape(codes[what].shape)
+        if (off := codes[what] * 2.0 ** -of.frac != values).any():
+            raise HwgenError(f"{name}: {what} {float(values[off][0])!r} is not a value of {of}, and "
+                             "constant logic takes it as it is; round the values before the "
+                             f"conversion, or {remedy}")
+    try:
+        layer = Dense(name=name, n_in=n_in, n_out=n_out, reuse_factor=words, constant=True,
+                      weight=formats["weight"], bias=formats["bias"], accum=formats["weight"],
+                      result=result_of(node), weight_codes=codes["weight"].reshape(n_in, n_out).T,
+                      bias_codes=codes["bias"])
+        layer = replace(layer, accum=exact_accum(layer, source))
+    except ValueError as error:
+        raise HwgenError(f"{name}: {error}; {remedy}") from error
+    # A sum may be as narrow as one input.
+    _check_cast(name, "result", source.width, layer.accum.frac, layer.result)
+    return layer
 
 
 def _softmax(node, source: Fixed):
