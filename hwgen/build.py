@@ -14,6 +14,7 @@ from firmware_models.sample_packets import beat_layout
 from rtl.core import Core
 from rtl.hls_top import HlsTop
 
+from .constant_logic import need_da4ml
 from .errors import HwgenError
 
 MANIFEST = "manifest.json"
@@ -68,6 +69,9 @@ def build(network: Network, folder: Path, *, learning: bool = True, residual: in
                     journal_records=journal_records, hls=hls)
     except ValueError as error:
         raise HwgenError(str(error)) from None
+    constant = [stage.dense.name for stage in network.stages if stage.dense.constant]
+    if constant and hls is None:
+        need_da4ml(constant[0])
     folder = Path(folder)
     if (folder / "core.v").exists() and not (folder / MANIFEST).exists():
         raise HwgenError(f"{folder / 'core.v'} is not an earlier build (no {MANIFEST} beside it): "
@@ -106,7 +110,9 @@ def describe(core: Core) -> dict:
         **({} if network.prompt is None else {"prompt": _part(network.parts[-1], core.residual)}),
         "registers": [asdict(register) for register in table(
             core.learning, core.rules, core.options)],
-        "tools": {name: version(name) for name in GENERATORS},
+        "tools": {name: version(name) for name in (
+            *GENERATORS, *["da4ml"] * (core.hls is None
+                                       and any(s.dense.constant for s in network.stages)))},
         **({} if core.hls is None else {"hls": asdict(core.hls) | {"ports": core.hls.ports()}}),
     }
 

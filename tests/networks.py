@@ -61,6 +61,14 @@ def activated(network: Network, activations: dict) -> Network:
         for layer in (stage.dense, *activations.get(stage.index, stage.activation))))
 
 
+def constant(network: Network, *stages: int) -> Network:
+    """The network with some of its stages as constant logic."""
+    names = [network.stages[k].dense.name for k in stages]
+    return replace(network, layers=tuple(
+        replace(layer, constant=True) if layer.name in names else layer
+        for layer in network.layers))
+
+
 def slopes(name: str, n: int, result: Fixed = HIDDEN, seed: int = 1) -> PRelu:
     """A slope for each node, from -1 to less than 1; signed results."""
     slope = Fixed(6, 5)

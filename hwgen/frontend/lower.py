@@ -208,8 +208,8 @@ def _constant(node, source: Fixed, trainable: bool) -> Dense:
         formats[what], codes[what] = of, _ = weights(kept[what], name, what)
         values = np.asarray(kept[what].data, np.float64).reshape(codes[what].shape)
         if (off := codes[what] * 2.0 ** -of.frac != values).any():
-            raise HwgenError(f"{name}: {what} {float(values[off][0])!r} is not a value of {of}, and "
-                             "constant logic takes it as it is; round the values before the "
+            raise HwgenError(f"{name}: {what} {float(values[off][0])!r} is not a value of {of}, "
+                             "and constant logic takes it as it is; round the values before the "
                              f"conversion, or {remedy}")
     try:
         layer = Dense(name=name, n_in=n_in, n_out=n_out, reuse_factor=words, constant=True,
