@@ -16,13 +16,17 @@ from firmware_models.activation import (
 from firmware_models.formats import OVERFLOWS, ROUNDINGS, Fixed
 from firmware_models.softmax import Softmax
 from hwgen.frontend import DenseSpec, NetworkSpec
+from hwgen.frontend.merge import narrowest_sum
 from hwgen.frontend.softmax import with_tables
 from hwgen.frontend.tables import entries
+
+from .da4ml import HAS_DA4ML
 
 MAX_LANES = 64              # more multipliers only take longer to compile
 
 
-def random_spec(rng: np.random.Generator, name: str = "random") -> NetworkSpec:
+def random_spec(rng: np.random.Generator, name: str = "random",
+                constant: bool = HAS_DA4ML) -> NetworkSpec:
     """A network of one to three dense layers, 1 to 24 wide.
 
     Formats have 2 to 10 bits with the binary point inside or outside, any rounding and overflow.
@@ -30,8 +34,12 @@ def random_spec(rng: np.random.Generator, name: str = "random") -> NetworkSpec:
     inputs that leaves at most MAX_LANES multipliers; activations follow a hidden layer in two of
     three cases, a softmax the last one in one of four. No rounding drops more bits than its
     operand has, which hls4ml's C++ cannot do.
+    If `constant`, a layer of five is constant logic, but never all of them.
     """
     n_layers = int(rng.integers(1, 4))
+    # Drawn apart: networks without constant layers are the same with and without da4ml.
+    made_constant = rng.spawn(1)[0].integers(5, size=n_layers) == 0
+    made_constant[-1] &= not made_constant.all()
     sizes = rng.integers(1, 25, n_layers + 1)
     source = features = random_format(rng, signed=bool(rng.integers(2)))
     layers = []
@@ -55,7 +63,9 @@ def random_spec(rng: np.random.Generator, name: str = "random") -> NetworkSpec:
             name=f"fc{k + 1}", weight=weight, bias=bias, result=result, accum=accum,
             weight_codes=random_codes(rng, weight, (n_out, n_in)),
             bias_codes=random_codes(rng, bias, (n_out,)), reuse_factor=int(rng.choice(divisors))))
-        source = result
+        if constant and made_constant[k]:
+            layers[-1] = fitted_constant(layers[-1], source)
+        source = layers[-1].result
         if k < n_layers - 1 and rng.integers(3):
             for more in range(1 + (rng.integers(4) == 0)):
                 layers.append(random_activation(rng, f"act{k + 1}{'ab'[more]}", n_out, source))
@@ -145,6 +155,13 @@ def random_softmax(rng, name: str, n: int, source: Fixed,
     size = 1 << int(rng.integers(1, most + 1))
     return with_tables(**given, **tables, source=source, exp_size=size, inv_size=size,
                        result=replace(result, frac=max(result.frac, least)))
+
+
+def fitted_constant(layer: DenseSpec, source: Fixed) -> DenseSpec:
+    """The layer as constant logic, with a result that its rounding can reach."""
+    width, frac = narrowest_sum(layer, source)
+    return replace(layer, constant=True, result=replace(
+        layer.result, frac=max(layer.result.frac, frac - width)))
 
 
 def fitted(layer, source: Fixed):

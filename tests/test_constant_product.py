@@ -293,8 +293,10 @@ def test_hls4ml(tmp_path):
 REFUSED = {
     "words": (dict(reuse_factor=3), "fc1: 3 words do not divide its 8 inputs; set LayerName: fc1: "
                                     "InputWords to one of 1, 2, 4, 8"),
-    "result": (dict(result=Fixed(12, -1, True, "RND")),
-               "fc1: result type .* rounds away 10 bits of a value that has 6; set LayerName"),
+    # A step of 1/512 is all that one output can have.
+    "result": (dict(result=Fixed(12, 7, True, "RND"), weight_codes=np.zeros((6, 8), int),
+                    bias=Fixed(7, 9), bias_codes=np.array([1, 0, 0, 64, 0, 0])),
+               "fc1: result type .* rounds away 2 bits of a value that has 1; set LayerName"),
 }
 
 

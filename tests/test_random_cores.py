@@ -72,7 +72,8 @@ def draw_settings(rng, network, core) -> Settings:
 def agree(seed: int, folder) -> None:
     rng = np.random.default_rng(seed)
     network = lower(from_layers(random_spec(rng, f"random{seed}"), folder / "hls"))
-    network = network.with_trainable([stage.dense.name for stage in network.stages])
+    network = network.with_trainable([stage.dense.name for stage in network.stages
+                                      if not stage.dense.constant])
     core = draw_core(rng, network)
     network = network.with_prompt() if PROMPT in core["options"] else network
     parts = [(draw_settings(rng, network, core), UPDATES) for _ in range(PARTS)]

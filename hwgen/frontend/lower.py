@@ -11,7 +11,7 @@ from ..errors import HwgenError
 from .activations import activation
 from .codes import fixed, is_symmetric, key, refuse_ternary, result_of, size_of, weights
 from .contract import check_trainable
-from .merge import exact_accum, holds, merge_linear, merge_scale
+from .merge import exact_accum, holds, merge_linear, merge_scale, narrowest_sum
 from .softmax import softmax
 from .value_types import say, widen
 
@@ -219,8 +219,8 @@ def _constant(node, source: Fixed, trainable: bool) -> Dense:
         layer = replace(layer, accum=exact_accum(layer, source))
     except ValueError as error:
         raise HwgenError(f"{name}: {error}; {remedy}") from error
-    # A sum may be as narrow as one input.
-    _check_cast(name, "result", source.width, layer.accum.frac, layer.result)
+    # In the C++ each sum is as wide as it can become.
+    _check_cast(name, "result", *narrowest_sum(layer, source), layer.result)
     return layer
 
 

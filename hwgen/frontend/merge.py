@@ -104,6 +104,22 @@ def exact_accum(layer: Dense, source: Fixed) -> Fixed:
     return Fixed(1 + max((~low if low < 0 else low).bit_length(), max(high, 0).bit_length()), frac)
 
 
+def narrowest_sum(layer, source: Fixed) -> tuple[int, int]:
+    """Bits of the narrowest of the exact sums of a layer's weights, and their fraction bits.
+
+    Outputs that are always 0 do not count.
+    """
+    frac = max(source.frac + layer.weight.frac, layer.bias.frac)
+    weight = layer.weight_codes.astype(object) << frac - source.frac - layer.weight.frac
+    bias = layer.bias_codes.astype(object) << frac - layer.bias.frac
+    up, down = np.maximum(weight, 0).sum(1), np.minimum(weight, 0).sum(1)
+    low = bias + up * source.min + down * source.max
+    high = bias + up * source.max + down * source.min
+    widths = [max((end ^ -(end < 0)).bit_length() for end in ends) + (ends[0] < 0)
+              for ends in zip(low, high, strict=True) if any(ends)]
+    return min(widths, default=62), frac
+
+
 def _narrowest(codes: np.ndarray, frac: int) -> tuple[Fixed, np.ndarray]:
     """Codes and the signed format of fewest bits for integers of weight ``2**-frac``."""
     gcd = int(np.gcd.reduce(np.abs(codes), axis=None)) or 1
