@@ -5,6 +5,7 @@ rounded. How many registers lie between its adders follows from shapes and forma
 cycles are known without a solution, and are the same for all weights.
 """
 ADDER_LEVELS = 3            # adders one behind the other between two registers
+WEIGHT_BITS_MAX = 24        # da4ml takes weights in single precision
 EXTRA_LEVELS = 2            # beyond those of a balanced tree, for shared sums: hls4ml's hard_dc
 
 

@@ -14,7 +14,7 @@ from .activation import (
     ReluMax,
     ThresholdedRelu,
 )
-from .constant_product import register_levels
+from .constant_product import WEIGHT_BITS_MAX, register_levels
 from .formats import Fixed
 from .softmax import Softmax
 
@@ -76,6 +76,9 @@ class Dense:
         if self.trainable and self.constant:
             raise ValueError(f"{self.name}: constant logic cannot learn; name another layer or "
                              "make it one with multipliers")
+        if self.constant and self.weight.width > WEIGHT_BITS_MAX:
+            raise ValueError(f"{self.name}: constant logic of weights of {self.weight.width} bits; "
+                             f"{WEIGHT_BITS_MAX} are possible")
         for what, shape in (("weight", (self.n_out, self.n_in)), ("bias", (self.n_out,))):
             codes = getattr(self, f"{what}_codes")
             if np.shape(codes) != shape:

@@ -14,8 +14,6 @@ from .shapes import shape_of
 
 __all__ = ["ConstantProduct", "adders"]
 
-WEIGHT_BITS_MAX = 24        # da4ml takes weights in single precision
-
 
 class Sum(NamedTuple):
     """(a << a_shift) + or - (b << b_shift) of two earlier sums, by number; an input adds nothing.
@@ -119,9 +117,6 @@ class ConstantProduct(wiring.Component):
 
     def __init__(self, stage: Stage):
         dense = stage.dense
-        if dense.weight.width > WEIGHT_BITS_MAX:
-            raise ValueError(f"{dense.name}: constant logic of weights of {dense.weight.width} "
-                             f"bits; {WEIGHT_BITS_MAX} are possible")
         self.stage = stage
         super().__init__({
             "x": In(dense.inputs_per_word * stage.source.width),

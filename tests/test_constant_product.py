@@ -1,5 +1,6 @@
 # amaranth: UnusedElaboratable=no
 """Constant logic: its adders against the matrix, engines and whole cores against the models."""
+import json
 import shutil
 import subprocess
 import sys
@@ -20,15 +21,19 @@ from firmware_models.network import Dense, Network, described
 from firmware_models.settings import Settings
 from hwgen import HwgenError, constant_logic
 from hwgen.build import build
-from hwgen.frontend import DenseSpec, Emulation, NetworkSpec, from_layers, lower
+from hwgen.frontend import DenseSpec, Emulation, NetworkSpec, around_hls, from_layers, lower
+from hwgen.frontend.layer_list import model_graph
+from hwgen.frontend.quiet import quiet
 from rtl.constant_product import ConstantProduct, adders
 from sim.device import Device
 
 from .da4ml import needs_da4ml
+from .frontends import spec_of
 from .lockstep import lockstep
 from .networks import constant, samples, small_network
 from .pysim import packed, simulate, wait
 from .random_networks import random_codes, random_format
+from .test_backend import TYPES, convert
 from .test_dense import drawn, engine_equals_model
 
 needs_gxx = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
@@ -82,7 +87,7 @@ def test_refused_by_models():
     with pytest.raises(ValueError, match=r"fc1: accumulator .* rounds; constant logic adds exact"):
         replace(SMALL, layers=(replace(first, accum=Fixed(20, 13)), *others))
     with pytest.raises(ValueError, match="fc: constant logic of weights of 25 bits; 24 are possi"):
-        ConstantProduct(one_layer([[1]], weight=Fixed(25, 0)).stages[0])
+        one_layer([[1]], weight=Fixed(25, 0))
 
 
 def test_da4ml_missing(monkeypatch, tmp_path):
@@ -293,9 +298,13 @@ def test_hls4ml(tmp_path):
 REFUSED = {
     "words": (dict(reuse_factor=3), "fc1: 3 words do not divide its 8 inputs; set LayerName: fc1: "
                                     "InputWords to one of 1, 2, 4, 8"),
+    "weights": (dict(weight=Fixed(25, 20)), "fc1: constant logic of weights of 25 bits; 24 are .*; "
+                                            "set LayerName: fc1: Strategy: Resource"),
+    "sums": (dict(bias=Fixed(7, 60), weight_codes=np.ones((6, 8), int)),
+             "fc1: sums: .* 62 .*; set LayerName: fc1: Strategy: Resource"),
     # A step of 1/512 is all that one output can have.
     "result": (dict(result=Fixed(12, 7, True, "RND"), weight_codes=np.zeros((6, 8), int),
-                    bias=Fixed(7, 9), bias_codes=np.array([1, 0, 0, 64, 0, 0])),
+                    bias=Fixed(7, 9), bias_codes=np.array([1, 0, 0, 63, 0, 0])),
                "fc1: result type .* rounds away 2 bits of a value that has 1; set LayerName"),
 }
 
@@ -306,6 +315,49 @@ def test_refused(case, tmp_path):
     change, message = REFUSED[case]
     with pytest.raises(HwgenError, match=message):
         converted(tmp_path, **change)
+
+
+@needs_da4ml
+@pytest.mark.parametrize("layer, message", [
+    ({"ReuseFactor": 4}, "fc1: reuse factor 4, constant logic needs 1; set LayerName: fc1: ReuseF"),
+    ({"ReuseFactor": 1, "Precision": {**TYPES, "weight": "ap_fixed<7,2>"}},
+     r"fc1: weight -?[\d.]+ is not a value of fixed<7,2>, .* set LayerName: fc1: Strategy: Res"),
+    ({"ReuseFactor": 1, "Trainable": True}, "fc1: strategy distributed_arithmetic makes constant"),
+])
+def test_refused_by_backend(layer, message, tmp_path):
+    with pytest.raises(HwgenError, match=message), quiet(tmp_path):
+        convert(tmp_path, (4, 3), layer={"Strategy": "distributed_arithmetic"} | layer)
+
+
+@needs_da4ml
+def test_quantizer_of_elements_is_refused(tmp_path):
+    """hls4ml makes it part of its C++, where nothing else shows it."""
+    graph = converted(tmp_path)
+    node = graph.graph["fc3"]
+    code = node.get_attr("da_codegen")
+    node.set_attr("da_codegen", type(code)(code.code.replace("model_inp[", "model_inp_q_[")))
+    with pytest.raises(HwgenError, match="fc3: hls4ml made a quantizer with a type for every elem"):
+        lower(graph)
+
+
+@needs_da4ml
+def test_backend_vitis_is_refused(tmp_path):
+    spec = NetworkSpec(name="net", input=SOURCE, layers=(DenseSpec(
+        name="fc1", weight=WEIGHT, bias=BIAS, result=RESULT, weight_codes=np.ones((2, 3), int),
+        bias_codes=np.zeros(2, int), constant=True),))
+    with pytest.raises(HwgenError, match="fc1: strategy .*, of which backend Vitis keeps no weights"
+                                         "; convert with backend='Hwgen', or set LayerName: fc1"):
+        lower(model_graph([spec], [""], tmp_path, trace=False))
+
+
+@needs_da4ml
+@needs_gxx
+def test_inside_an_hls_core(tmp_path):
+    """With engine hls the layer stays in hls4ml's C++; this package needs no da4ml for it."""
+    network = constant(small_network((5, 6, 3), (1,), {0: 1, 1: 2}), 0)
+    manifest = around_hls(from_layers(spec_of(network), tmp_path), tmp_path / "core", ["fc2"], rules=("es",))
+    assert "da4ml" not in json.loads(manifest.read_text())["tools"]
+    lockstep((network, 4, manifest), (Settings(rule="es", layers=(1,), pairs=3, seed=7), 20))
 
 
 @needs_da4ml

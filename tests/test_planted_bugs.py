@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import pytest
 
+from .da4ml import HAS_DA4ML
+
 ROOT = Path(__file__).parent.parent
 COPIED = ("firmware_models", "rtl", "hwgen", "sim", "tests", "conftest.py", "pyproject.toml")
 
@@ -238,10 +240,24 @@ BUGS = (
         "there_is.eq(1)"),
     Bug("first word added to the pass before", "rtl/dense.py",
         "tests/test_dense.py::test_engine_equals_model",
-        "Mux(first[2], 0, acc)", "Mux(first[1], 0, acc)"),
-    Bug("last word missing from the sum", "rtl/dense.py",
-        "tests/test_dense.py::test_engine_equals_model",
-        "hold[j].eq(sum_j)", "hold[j].eq(acc)"),
+        "first=first[2]", "first=first[1]"),
+    Bug("last word missing from the sum", "rtl/multiply_accumulate.py",
+        "tests/test_dense.py::test_engine_equals_model", "yield total", "yield acc"),
+    Bug("sums of constant logic a cycle early", "rtl/dense.py",
+        "tests/test_constant_product.py::test_engine_equals_model",
+        "summed = 2 + stage.sum_delay_cycles", "summed = 2 + stage.sum_delay_cycles // 2"),
+    Bug("words of a pass in falling order", "rtl/constant_product.py",
+        "tests/test_constant_product.py::test_component_equals_model",
+        "words.insert(0, before)", "words.append(before)"),
+    Bug("signs of shared sums lost", "rtl/constant_product.py",
+        "tests/test_constant_product.py::test_adders_are_the_matrix",
+        "a.negative ^ b.negative", "b.negative"),
+    Bug("ranges of differences as of sums", "rtl/constant_product.py",
+        "tests/test_constant_product.py::test_adders_are_the_matrix",
+        "low, high = -high, -low", "low, high = low, high"),
+    Bug("constant logic is as fast as multipliers", "firmware_models/cycles.py",
+        "tests/test_constant_product.py::test_cycles",
+        "+ stage.sum_delay_cycles ", ""),
     Bug("a cycle lost between passes", "rtl/dense.py",
         "tests/test_dense.py::test_engine_equals_model",
         "(~running | last_cycle) & self.room", "~running & self.room"),
@@ -439,6 +455,8 @@ def plant(bug: Bug, folder: Path) -> None:
 def test_bug_is_caught(bug, tmp_path):
     if "verilog" in bug.test and not shutil.which("g++"):
         pytest.skip("needs g++")
+    if "constant_product" in bug.test and not HAS_DA4ML:
+        pytest.skip("needs the extra da")
     plant(bug, tmp_path)
     done = run(tmp_path, bug.test)
     # 1: tests ran and failed; a patch that breaks an import would give 2.

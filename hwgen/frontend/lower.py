@@ -213,12 +213,15 @@ def _constant(node, source: Fixed, trainable: bool) -> Dense:
                              f"conversion, or {remedy}")
     try:
         layer = Dense(name=name, n_in=n_in, n_out=n_out, reuse_factor=words, constant=True,
-                      weight=formats["weight"], bias=formats["bias"], accum=formats["weight"],
+                      weight=formats["weight"], bias=formats["bias"], accum=Fixed(1, 0),
                       result=result_of(node), weight_codes=codes["weight"].reshape(n_in, n_out).T,
                       bias_codes=codes["bias"])
+    except ValueError as error:
+        raise HwgenError(f"{error}; {remedy}") from error
+    try:
         layer = replace(layer, accum=exact_accum(layer, source))
     except ValueError as error:
-        raise HwgenError(f"{name}: {error}; {remedy}") from error
+        raise HwgenError(f"{name}: sums: {error}; {remedy}") from error
     # In the C++ each sum is as wide as it can become.
     _check_cast(name, "result", *narrowest_sum(layer, source), layer.result)
     return layer
