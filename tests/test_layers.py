@@ -17,6 +17,8 @@ MAY_IMPORT = {
 AMARANTH = {"rtl", "hwgen"}
 # One folder knows hls4ml, and one example calls it as its users do.
 HLS4ML = (Path("hwgen/frontend"), Path("examples/frontends.py"))
+# One component has its adders from it, and imports it when a core is made.
+DA4ML = Path("rtl/constant_product.py")
 # Files that are compiled.
 NUMBA = tuple(Path("firmware_models") / name for name in (
     "compiled.py", "compiled_directions.py", "compiled_update.py", "fast.py", "fast_evolution.py",
@@ -43,6 +45,8 @@ def wrong(path: Path, text: str) -> set[str]:
         bad |= names & {"amaranth"}
     if not any(map(path.is_relative_to, HLS4ML)):
         bad |= names & {"hls4ml"}
+    if path != DA4ML:
+        bad |= names & {"da4ml"}
     if path not in NUMBA:
         bad |= names & {"numba"}
     return bad
@@ -66,6 +70,8 @@ def test_imports(layer):
     ("firmware_models/learner.py", "from numba import njit", {"numba"}),
     ("firmware_models/fast.py", "from numba import njit", set()),
     ("hwgen/build.py", "import hls4ml", {"hls4ml"}),
+    ("rtl/dense.py", "def f():\n    import da4ml.cmvm", {"da4ml"}),
+    ("rtl/constant_product.py", "from da4ml.cmvm import solve", set()),
     ("hwgen/frontend/backend.py", "import hls4ml", set()),
     ("examples/digits.py", "import rtl, hwgen", {"rtl"}),
 ])
