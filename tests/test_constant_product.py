@@ -355,7 +355,8 @@ def test_backend_vitis_is_refused(tmp_path):
 def test_inside_an_hls_core(tmp_path):
     """With engine hls the layer stays in hls4ml's C++; this package needs no da4ml for it."""
     network = constant(small_network((5, 6, 3), (1,), {0: 1, 1: 2}), 0)
-    manifest = around_hls(from_layers(spec_of(network), tmp_path), tmp_path / "core", ["fc2"], rules=("es",))
+    manifest = around_hls(from_layers(spec_of(network), tmp_path), tmp_path / "core", ["fc2"],
+                          rules=("es",))
     assert "da4ml" not in json.loads(manifest.read_text())["tools"]
     lockstep((network, 4, manifest), (Settings(rule="es", layers=(1,), pairs=3, seed=7), 20))
 
