@@ -19,7 +19,7 @@ from .formats import Fixed
 from .requantize import requantize
 
 
-class _Elementwise:
+class Elementwise:
     """What the layers have in common."""
     delay_cycles: ClassVar[int] = 0
     gates: ClassVar[bool] = False
@@ -27,7 +27,7 @@ class _Elementwise:
     def values(self, source: Fixed) -> tuple[tuple[int, int], ...]:
         return ((source.width, source.frac),)
 
-    def exact(self, source: Fixed) -> tuple[int, int]:
+    def exact(self, *sources: Fixed) -> tuple[int, int]:
         """Width and fraction bits that hold each of :meth:`values`.
 
         Raises
@@ -35,7 +35,7 @@ class _Elementwise:
         ValueError
             If that takes more than 62 bits.
         """
-        values = self.values(source)
+        values = self.values(*sources)
         frac = max(frac for _, frac in values)
         width = max(width + frac - own for width, own in values)
         if width > 62:
@@ -52,7 +52,7 @@ class _Elementwise:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Relu(_Elementwise):
+class Relu(Elementwise):
     """y = (result)max(x, 0): hls4ml's relu, which casts positive values to its own type."""
     name: str
     n: int
@@ -61,7 +61,7 @@ class Relu(_Elementwise):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReluMax(_Elementwise):
+class ReluMax(Elementwise):
     """y = (result)min(max(x, 0), limit): hls4ml's relu_max, of which it has relu1 and relu6."""
     name: str
     n: int
@@ -78,7 +78,7 @@ class ReluMax(_Elementwise):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ThresholdedRelu(_Elementwise):
+class ThresholdedRelu(Elementwise):
     """y = (result)x where x > threshold, else 0: hls4ml's thresholded_relu."""
     name: str
     n: int
@@ -96,7 +96,7 @@ class ThresholdedRelu(_Elementwise):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PRelu(_Elementwise):
+class PRelu(Elementwise):
     """y = (result)x where x > 0, else (result)(slope * x), with a slope for each node.
 
     hls4ml's prelu; its leaky_relu is the same with one slope for all.
@@ -117,7 +117,7 @@ class PRelu(_Elementwise):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HardSigmoid(_Elementwise):
+class HardSigmoid(Elementwise):
     """s = min(max(slope * x + shift, 0), 1); y = (result)s, or (result)(2 s - 1) as hard_tanh."""
     name: str
     n: int
@@ -142,7 +142,7 @@ class HardSigmoid(_Elementwise):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Linear(_Elementwise):
+class Linear(Elementwise):
     """y = (result)x: a linear activation with a type of its own."""
     name: str
     n: int
@@ -150,7 +150,7 @@ class Linear(_Elementwise):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class BatchNorm(_Elementwise):
+class BatchNorm(Elementwise):
     """y = (result)(x * scale + bias) with a scale and a bias for each node: hls4ml's normalize."""
     name: str
     n: int
@@ -170,7 +170,7 @@ class BatchNorm(_Elementwise):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Lookup(_Elementwise):
+class Lookup(Elementwise):
     """y = (result)table[size / 2 + trunc(x * size / span)], the index clipped to the table.
 
     hls4ml's sigmoid and tanh; trunc cuts off toward zero.
@@ -216,6 +216,8 @@ class Lookup(_Elementwise):
         return (self.size // SPANS[self.function]).bit_length() - 1 - source.frac
 
 
+Activation = (Relu | ReluMax | ThresholdedRelu | PRelu | HardSigmoid | Linear | BatchNorm
+              | Lookup)
 SPANS = {"sigmoid": 16, "tanh": 8}
 
 

@@ -228,6 +228,9 @@ class Compiled:
 def check_widths(stage, *others: int) -> None:
     """Whether 62 bits hold every number of a stage; `others`: bits of those of a rule's own."""
     dense = stage.dense
+    if stage.branches:
+        raise ValueError(f"{dense.name}: other vectors pass by, and the compiled models know "
+                         "chains alone; use firmware_models.learner.Learner")
     widest = max(
         # What is shifted left is as wide as it was, and as the shift; a sum has carries.
         stage.source.width + dense.weight.width + dense.n_in.bit_length() + max(

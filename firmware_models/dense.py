@@ -1,7 +1,8 @@
 """Golden model of inference: Dense and what follows it, as hls4ml's Resource strategy does it."""
 import numpy as np
 
-from . import activation
+from . import activation, branches
+from .branches import Add
 from .formats import Fixed
 from .network import Dense, Network, Stage
 from .prompt import prompted
@@ -12,13 +13,14 @@ from .softmax import readout
 def accumulate(layer: Dense, source: Fixed, x, weight_codes=None, bias_codes=None) -> np.ndarray:
     """Pre-activations before the result cast: accum codes [..., n_out] of inputs [..., n_in].
 
+    Of a frame [..., n_in and more], the vector in front is multiplied.
     Each exact product is cast to the accumulator type before it is added. The accumulator wraps,
     so the order of the terms does not matter and the wrap is taken once, at the end.
     Weights may carry leading axes that broadcast against those of `x` (one weight set per pass).
     """
     w = layer.weight_codes if weight_codes is None else weight_codes
     b = layer.bias_codes if bias_codes is None else bias_codes
-    x = np.asarray(x, np.int64)
+    x = np.asarray(x, np.int64)[..., :layer.n_in]
     product_frac = source.frac + layer.weight.frac
     if product_frac <= layer.accum.frac:
         # Nothing is dropped from a product: the sum of exact products, then the cast, is the same.
@@ -40,29 +42,51 @@ def _matmul(x, w_t, source: Fixed, layer: Dense) -> np.ndarray:
     return x @ w_t
 
 
-def activate(stage: Stage, acc) -> np.ndarray:
-    """Output codes of a stage from its accumulators: result cast, then layer by layer."""
-    *_, y = outputs(stage, acc).values()
-    return y
+def activate(stage: Stage, acc, frame=None) -> np.ndarray:
+    """What a stage delivers [..., codes], from its accumulators and the frame that it received.
+
+    That is its nodes' output codes, or the frame of the next stage.
+    """
+    made = outputs(stage, acc, frame)
+    if not stage.branches:
+        return made[stage.outputs.name]
+    vectors = branches.split(stage.frame, frame) | made
+    return np.concatenate([np.broadcast_to(vectors[vector.name], (*acc.shape[:-1], vector.n))
+                           for vector in stage.leaving], -1)
 
 
-def outputs(stage: Stage, acc) -> dict[str, np.ndarray]:
+def nodes(stage: Stage, acc, frame=None) -> np.ndarray:
+    """Output codes [..., n_out] of a stage's own nodes."""
+    return outputs(stage, acc, frame)[stage.outputs.name]
+
+
+def outputs(stage: Stage, acc, frame=None) -> dict[str, np.ndarray]:
     """Output codes of a stage's layers from its accumulators, by name."""
     dense = stage.dense
+    received = {} if frame is None else branches.split(stage.frame, frame)
+    formats = {vector.name: vector.of for vector in stage.frame}
     y, source = requantize(acc, dense.accum.frac, dense.result), dense.result
     found = {dense.name: y}
     for layer in stage.activation:
-        found[layer.name] = y = activation.apply(layer, y, source)
-        source = layer.result
+        if isinstance(layer, Add):
+            y = branches.add(layer, y, source, received[layer.other], formats[layer.other])
+        else:
+            y = activation.apply(layer, y, source)
+        found[layer.name], source = y, layer.result
+    formats[stage.outputs.name] = source
+    for layer in stage.joined:
+        found[layer.name] = branches.concatenate(layer, [
+            ((received | found)[part], formats[part]) for part in layer.parts])
+        formats[layer.name] = layer.result
     return found
 
 
 def forward(network: Network, x, start: int = 0) -> np.ndarray:
-    """Logit codes [..., n_classes] of input codes [..., n_in] of stage `start`."""
+    """Logit codes [..., n_classes] of input codes of stage `start`: [..., n_in], or its frame."""
     if start == 0 and network.prompt is not None:
         x = prompted(x, network.prompt, network.input)
     for stage in network.stages[start:]:
-        x = activate(stage, accumulate(stage.dense, stage.source, x))
+        x = activate(stage, accumulate(stage.dense, stage.source, x), x)
     return x
 
 
@@ -72,8 +96,9 @@ def trace(network: Network, x) -> dict[str, np.ndarray]:
     if network.prompt is not None:
         x = prompted(x, network.prompt, network.input)
     for stage in network.stages:
-        found |= outputs(stage, accumulate(stage.dense, stage.source, x))
-        *_, x = found.values()
+        acc = accumulate(stage.dense, stage.source, x)
+        found |= outputs(stage, acc, x)
+        x = activate(stage, acc, x)
     if network.softmax:
         found[network.softmax.name] = readout(network, x)
     return found

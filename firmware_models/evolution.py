@@ -55,8 +55,8 @@ class Evolution:
     def evaluate(self, state, settings, codes, x, label: int):
         """Two passes per pair, '+' before '-', and their loss differences.
 
-        `codes` are the deployed weights and biases of every part, `x` the codes of the vector that
-        the lowest selected stage gets in the base pass: of the first one, without a prompt.
+        `codes` are the deployed weights and biases of every part, `x` the codes that the
+        lowest selected stage gets in the base pass: the first one those without a prompt.
         """
         if state.batch_index == 0:
             seeds, seed = [], state.seed
@@ -85,7 +85,7 @@ class Evolution:
             h = prompted(h, p[..., 0, :], self.network.input)
         for stage in self.network.stages[first:]:
             w, b = self._noisy(state, settings, codes, stage.index, seeds, ahead)
-            h = activate(stage, accumulate(stage.dense, stage.source, h, w, b))
+            h = activate(stage, accumulate(stage.dense, stage.source, h, w, b), h)
         losses = cross_entropy(h, np.full(h.shape[:-1], label), self.network.stages[-1].result)
         return losses[0] - losses[1]
 

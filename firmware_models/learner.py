@@ -217,7 +217,7 @@ class Learner:
         sums, activations = [], [features]
         for stage in self.network.stages:
             sums.append(self._accumulate(stage, activations[-1]))
-            activations.append(activate(stage, sums[-1]))
+            activations.append(activate(stage, sums[-1], activations[-1]))
         logits = activations[-1]
         loss = int(cross_entropy(logits, label, self.network.stages[-1].result))
         samples, average = self.state.samples + 1, running_average(self.state.loss_average, loss)

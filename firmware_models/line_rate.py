@@ -18,7 +18,7 @@ from dataclasses import replace
 import numpy as np
 
 from . import noise
-from .dense import accumulate, activate
+from .dense import accumulate, activate, nodes
 from .fused_update import DELAY, apply, follow, step_of
 from .loss import cross_entropy, head_error
 from .network import Network
@@ -103,12 +103,13 @@ class LineRate:
         codes : list of (weights, biases)
             Of every stage, as deployed.
         sums, activations : list of arrays
-            Pre-activations of every stage; its input, and at the end the logits.
+            Pre-activations of every stage; what it receives, and at the end the logits.
         """
         state = self._complete(state, settings)
         stages, last = self.network.stages, self.network.stages[-1]
         for index in self.network.trainable:
-            self.inputs[index] = [*self.inputs[index][1:], np.array(activations[index])]
+            read = activations[index][:stages[index].dense.n_in]
+            self.inputs[index] = [*self.inputs[index][1:], np.array(read)]
         layers = self.schedule(settings)
         base = int(cross_entropy(activations[-1], label, last.result))
         errors, passes = state.errors.copy(), state.passes
@@ -122,15 +123,17 @@ class LineRate:
                 break
             stage, at = stages[index], self.nodes_of(index)
             s = self._draw(stage)
-            active = activations[index + 1] != 0 if stage.gated else np.ones(len(s), bool)
+            received = activations[index]
+            active = nodes(stage, sums[index], received) != 0 if stage.gated \
+                else np.ones(len(s), bool)
             for k in range(settings.probes):
                 z = node_probe.signs(k, s)
                 nu = z << node_probe.amplitude_shift(stage.dense.accum, settings.sigma_log2)
                 h = activate(stage, requantize(sums[index] + nu, stage.dense.accum.frac,
-                                               stage.dense.accum))
+                                               stage.dense.accum), received)
                 for behind in stages[index + 1:]:
                     h = activate(behind, accumulate(behind.dense, behind.source, h,
-                                                    *codes[behind.index]))
+                                                    *codes[behind.index]), h)
                 loss = int(cross_entropy(h, label, last.result))
                 if counts:
                     d = node_probe.difference(loss, base)

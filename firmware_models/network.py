@@ -4,168 +4,31 @@ from dataclasses import asdict, dataclass, field, fields, replace
 
 import numpy as np
 
-from .activation import (
-    BatchNorm,
-    HardSigmoid,
-    Linear,
-    Lookup,
-    PRelu,
-    Relu,
-    ReluMax,
-    ThresholdedRelu,
-)
-from .constant_product import WEIGHT_BITS_MAX, register_levels
+from .activation import Linear, Lookup
+from .branches import FEATURES, Add, Concatenate, Vector
 from .formats import Fixed
 from .softmax import Softmax
+from .stage import Activation, Dense, Stage, stages_of
 
 PROMPT = "prompt"                   # name of the input prompt beside those of the layers
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Dense:
-    """A fully connected layer with hls4ml's Resource semantics.
-
-    result = (result)(accum)(bias + sum over inputs of (accum)(x * weight)), accum wrapping
-
-    Parameters
-    ----------
-    name : str
-    n_in, n_out : int
-    reuse_factor : int
-        Words of the weight memory = cycles in which the multipliers serve all products of a pass.
-        Divides `n_in`. Of constant logic: words in which the inputs are read.
-    weight, bias, accum, result : Fixed
-        Number formats.
-    weight_codes : array of int64 [n_out, n_in]
-        hls4ml's Resource layout: row j holds the weights of output j.
-    bias_codes : array of int64 [n_out]
-    trainable : bool
-        Whether the layer gets a weight memory that can learn.
-    constant : bool
-        Adders made for these weights (hls4ml's strategy distributed_arithmetic) in place of
-        multipliers and a weight memory. The accumulator must not round; cannot be trainable.
-
-    Raises
-    ------
-    ValueError
-        For shapes, codes or formats that do not fit together.
-    """
-    name: str
-    n_in: int
-    n_out: int
-    reuse_factor: int
-    weight: Fixed
-    bias: Fixed
-    accum: Fixed
-    result: Fixed
-    weight_codes: np.ndarray
-    bias_codes: np.ndarray
-    trainable: bool = False
-    constant: bool = False
-
-    def __post_init__(self):
-        if self.n_in < 1 or self.n_out < 1:
-            raise ValueError(f"{self.name}: {self.n_in} inputs and {self.n_out} outputs")
-        if self.reuse_factor < 1 or self.n_in % self.reuse_factor:
-            raise ValueError(f"{self.name}: reuse factor {self.reuse_factor} does not divide its "
-                             f"{self.n_in} inputs")
-        if self.accum.overflow != "WRAP":
-            raise ValueError(f"{self.name}: accumulator {self.accum} saturates; needs WRAP")
-        if self.trainable and not (self.weight.signed and self.bias.signed):
-            raise ValueError(f"{self.name}: trainable weights and biases are signed")
-        if self.trainable and self.constant:
-            raise ValueError(f"{self.name}: constant logic cannot learn; name another layer or "
-                             "make it one with multipliers")
-        if self.constant and self.weight.width > WEIGHT_BITS_MAX:
-            raise ValueError(f"{self.name}: constant logic of weights of {self.weight.width} bits; "
-                             f"{WEIGHT_BITS_MAX} are possible")
-        for what, shape in (("weight", (self.n_out, self.n_in)), ("bias", (self.n_out,))):
-            codes = getattr(self, f"{what}_codes")
-            if np.shape(codes) != shape:
-                raise ValueError(f"{self.name}: {what} codes have shape {np.shape(codes)}, "
-                                 f"not {shape}")
-            object.__setattr__(self, f"{what}_codes", getattr(self, what).check(codes))
-
-    @property
-    def inputs_per_word(self) -> int:
-        """Inputs that meet one weight word: P = n_in / reuse_factor."""
-        return self.n_in // self.reuse_factor
-
-    @property
-    def lanes(self) -> int:
-        """Weights in one word = multipliers: n_out * P."""
-        return self.n_out * self.inputs_per_word
-
-    def words(self, weight_codes: np.ndarray) -> np.ndarray:
-        """Weights [..., n_out, n_in] as memory words [..., reuse_factor, lanes].
-
-        Lane m of word r holds the flat element ``r + reuse_factor * m`` of the [n_out][n_in]
-        array, which is hls4ml's ``ARRAY_RESHAPE block`` of a Resource layer.
-        """
-        lead = weight_codes.shape[:-2]
-        return np.swapaxes(weight_codes.reshape(*lead, self.lanes, self.reuse_factor), -1, -2)
-
-    def matrix(self, words: np.ndarray) -> np.ndarray:
-        """The inverse of :meth:`words`: [..., reuse_factor, lanes] to [..., n_out, n_in]."""
-        lead = words.shape[:-2]
-        return np.swapaxes(words, -1, -2).reshape(*lead, self.n_out, self.n_in)
-
-
-Activation = (Relu | ReluMax | ThresholdedRelu | PRelu | HardSigmoid | Linear | BatchNorm
-              | Lookup)
-KINDS = {kind.__name__: kind for kind in (Dense, *Activation.__args__, Softmax)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stage:
-    """A dense layer and the elementwise layers behind it: what one hardware engine computes."""
-    index: int
-    dense: Dense
-    activation: tuple[Activation, ...]
-    source: Fixed                       # format of the stage's input codes
-    drain_words: int                    # words in which the outputs leave: the successor's words
-
-    @property
-    def result(self) -> Fixed:
-        """Format of the stage's output codes."""
-        return (self.dense, *self.activation)[-1].result
-
-    @property
-    def delay_cycles(self) -> int:
-        """Cycles that the activation adds to the drain."""
-        return sum(layer.delay_cycles for layer in self.activation)
-
-    @property
-    def sum_delay_cycles(self) -> int:
-        """Cycles by which the sums of constant logic come later than those of multipliers."""
-        return register_levels(self.dense) - 1 if self.dense.constant else 0
-
-    @property
-    def gated(self) -> bool:
-        """Whether nodes whose output is 0 are off, and node probes leave them alone.
-
-        Only where the activation takes no cycles: a node's sign is kept before they are over.
-        """
-        return bool(self.activation) and self.activation[-1].gates and not self.delay_cycles
-
-    @property
-    def drain_lanes(self) -> int:
-        """Outputs in one drained word; word s holds outputs ``s + drain_words * c``."""
-        return self.dense.n_out // self.drain_words
+KINDS = {kind.__name__: kind for kind in (Dense, *Activation.__args__, Concatenate, Softmax)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """Layers in order, each fed by the one before it.
+    """Layers in order, each fed by the one before it if it does not name another vector.
 
     Parameters
     ----------
     name : str
     input : Fixed
         Format of the features, with the rounding and overflow of hls4ml's input type.
-    layers : tuple of Dense, Activation and Softmax
-        Starts with a Dense; any number of activations follow each. Behind the last one only Linear
-        does: raw logits, from which a Softmax may make what the core delivers.
+    layers : tuple of Dense, Activation, Concatenate and Softmax
+        Starts with a Dense; any number of activations follow each, and any number of Concatenate
+        these. Behind the last one only Linear and Add do: raw logits, from which a Softmax may make
+        what the core delivers.
     prompt : array of int64 [n_in], optional
         An input prompt that can learn: codes that are added to the features, of one bit more than
         these and signed. See :mod:`firmware_models.prompt`.
@@ -186,7 +49,7 @@ class Network:
     """
     name: str
     input: Fixed
-    layers: tuple[Dense | Activation | Softmax, ...]
+    layers: tuple[Dense | Activation | Concatenate | Softmax, ...]
     prompt: np.ndarray | None = None
     stages: tuple[Stage, ...] = field(init=False, repr=False)
     parts: tuple[Stage, ...] = field(init=False, repr=False)
@@ -201,40 +64,25 @@ class Network:
         names = [layer.name for layer in self.layers] + [PROMPT] * (self.prompt is not None)
         if len(set(names)) < len(names):
             raise ValueError(f"{self.name}: two layers of the same name in {names}")
-        stages, source, n = [], self.input, None
-        for layer in layers:
-            if isinstance(layer, Softmax):
-                raise ValueError(f"{layer.name}: a softmax before {layers[-1].name}, can only be "
-                                 "the last layer")
-            if isinstance(layer, Dense):
-                if n is not None and layer.n_in != n:
-                    raise ValueError(f"{layer.name}: {layer.n_in} inputs after {n} outputs")
-                if layer.constant and layer.accum.frac < max(source.frac + layer.weight.frac,
-                                                             layer.bias.frac):
-                    raise ValueError(f"{layer.name}: accumulator {layer.accum} rounds; constant "
-                                     "logic adds exact products")
-                stages.append(Stage(index=len(stages), dense=layer, activation=(),
-                                    source=source, drain_words=layer.n_out))
-                if len(stages) > 1:
-                    stages[-2] = replace(stages[-2], drain_words=layer.reuse_factor)
-                n = layer.n_out
-            else:
-                if layer.n != n:
-                    raise ValueError(f"{layer.name}: {layer.n} outputs must follow a Dense layer "
-                                     "of the same size")
-                layer.exact(source)
-                stages[-1] = replace(stages[-1], activation=(*stages[-1].activation, layer))
-            source = layer.result
+        stages = stages_of(layers, self.input)
+        if any(stage.branches for stage in stages) and FEATURES in names:
+            raise ValueError(f"{self.name}: a layer has the name of the features, {FEATURES}; "
+                             "rename it")
         for layer in stages[-1].activation:
-            if not isinstance(layer, Linear):
-                raise ValueError(f"{layer.name}: behind the last Dense layer only Linear can "
-                                 "stand, so that the loss sees raw logits")
+            if not isinstance(layer, Linear | Add):
+                raise ValueError(f"{layer.name}: behind the last Dense layer only Linear and Add "
+                                 "can stand, so that the loss sees raw logits; change the order of "
+                                 "the model's layers")
+        for layer in stages[-1].joined:
+            raise ValueError(f"{layer.name}: a Concatenate makes the outputs; end the network with "
+                             "a Dense layer")
         if softmax:
-            if softmax.n != n:
-                raise ValueError(f"{softmax.name}: a softmax of {softmax.n} after {n} logits")
-            softmax.check(source)
+            if softmax.n != stages[-1].dense.n_out:
+                raise ValueError(f"{softmax.name}: a softmax of {softmax.n} after "
+                                 f"{stages[-1].dense.n_out} logits")
+            softmax.check(stages[-1].result)
         object.__setattr__(self, "softmax", softmax)
-        object.__setattr__(self, "stages", tuple(stages))
+        object.__setattr__(self, "stages", stages)
         object.__setattr__(self, "parts", self.stages)
         if self.prompt is not None:
             part = self._prompt_part()
@@ -251,7 +99,12 @@ class Network:
             reuse_factor=self.stages[0].dense.reuse_factor, trainable=True,
             weight_codes=np.asarray(self.prompt)[None], bias_codes=np.zeros(1, int))
         return Stage(index=len(self.stages), dense=dense, activation=(), source=self.input,
-                     drain_words=1)
+                     drain_words=1, leaving=(Vector(PROMPT, 1, of),))
+
+    @property
+    def branches(self) -> bool:
+        """Whether it is more than a chain."""
+        return any(stage.branches for stage in self.stages)
 
     @property
     def n_in(self) -> int:
@@ -304,11 +157,11 @@ class Network:
     def describe(self) -> dict:
         """Structure and formats as JSON-ready data, without the weights."""
         def one(layer):
-            # Without "constant: false", digests stay those of networks described before it was.
+            # Without what is not used, digests stay those of networks described before it was.
             return {"kind": type(layer).__name__,
                     **{k: asdict(v) if isinstance(v, Fixed) else v
-                       for k, v in vars(layer).items()
-                       if not isinstance(v, np.ndarray) and (k, v) != ("constant", False)}}
+                       for k, v in vars(layer).items() if not isinstance(v, np.ndarray)
+                       and (k, v) not in (("constant", False), ("reads", None))}}
         prompt = {} if self.prompt is None else {"prompt": one(self.parts[-1].dense)}
         return {"name": self.name, "input": asdict(self.input),
                 "layers": [one(layer) for layer in self.layers]} | prompt

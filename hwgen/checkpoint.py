@@ -66,11 +66,12 @@ def save(spec: NetworkSpec, folder: Path = FOLDER) -> Path:
     """Write the checkpoint of `spec`; the same network gives the same bytes."""
     layers, arrays = [], {}
     for layer in spec.layers:
-        if not isinstance(layer, DenseSpec | Relu):
-            raise ValueError(f"{layer.name}: checkpoints hold Dense and ReLU alone")
+        if not isinstance(layer, DenseSpec | Relu) or getattr(layer, "reads", None):
+            raise ValueError(f"{layer.name}: checkpoints hold chains of Dense and ReLU alone")
         plain = {"kind": "dense" if isinstance(layer, DenseSpec) else "relu"}
         for key, value in vars(layer).items():
-            if key == "n":              # as many as the layer before has outputs
+            # What the layer before delivers; and without what is not used, bytes stay as they were.
+            if key in ("n", "reads") or (key == "constant" and not value):
                 continue
             if isinstance(value, np.ndarray):
                 small = value.astype(np.int8)

@@ -162,9 +162,11 @@ def _model(network: Network, settings: Settings, residual: int, device: Device):
     """The golden model of a core; where there is one, its compiled twin: tests show they agree."""
     bits, max_pairs = device.manifest["coefficient_bits"], device.manifest["max_pairs"]
     momentum = "momentum" in device.manifest["options"]
-    if settings.rule == "np" and bits == 1:
+    chain = not network.branches
+    if settings.rule == "np" and bits == 1 and chain:
         return FastLearner(network, settings, residual)
-    if settings.rule == "es" and not device.journal_records and network.prompt is None:
+    if settings.rule == "es" and not device.journal_records and network.prompt is None \
+            and chain:
         return FastEvolution(network, settings, residual, max_pairs, momentum)
     return Learner(network, settings, residual, bits, device.journal_records, max_pairs, momentum)
 

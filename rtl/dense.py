@@ -3,10 +3,12 @@ from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from firmware_models.branches import Add
 from firmware_models.network import Stage
 from firmware_models.rules.node_probe import MAX_PROBES
 
 from .activation import activate
+from .branches import Branches, add
 from .constant_product import ConstantProduct
 from .multiply_accumulate import lane, multiply_accumulate
 from .probe_drain import ProbeDrain
@@ -54,6 +56,7 @@ class DenseEngine(wiring.Component):
     -------
     pass_valid, pass_tag : ``In``; pass_ready : ``Out(1)``
     x_addr : ``Out``; x_data : ``In``, 1 cycle later
+        A word of the frame: what is multiplied lies lowest.
     w_addr : ``Out``; w_data : ``In``, 2 cycles later, unless the layer is constant
     w_en, w_first : ``Out(1)``
         A weight word is being addressed; it is the first of the pass.
@@ -69,7 +72,7 @@ class DenseEngine(wiring.Component):
     room : ``In(1)``; reserve : ``Out(1)``
         Slot behind.
     o_en, o_commit : ``Out(1)``; o_addr, o_data, o_tag : ``Out``
-        Drained words.
+        Drained words: outputs, or of the next stage's frame.
     idle : ``Out(1)``
         No pass inside.
     bias_en, bias_last : ``Out(1)``
@@ -100,7 +103,7 @@ class DenseEngine(wiring.Component):
         super().__init__(members | {
             "pass_valid": In(1), "pass_ready": Out(1), "pass_tag": In(tag),
             "x_addr": Out(address(dense.reuse_factor)),
-            "x_data": In(dense.inputs_per_word * stage.source.width),
+            "x_data": In(stage.frame_width),
             "w_addr": Out(address(dense.reuse_factor)), "w_en": Out(1), "w_first": Out(1),
             "w_next": Out(address(dense.reuse_factor)), "w_started": Out(1),
             "w_tag": Out(tag), "x_last": Out(1),
@@ -110,7 +113,7 @@ class DenseEngine(wiring.Component):
             "bias_addr": Out(address(stage.drain_words)), "bias_tag": Out(tag),
             "room": In(1), "reserve": Out(1),
             "o_en": Out(1), "o_addr": Out(address(stage.drain_words)), "o_commit": Out(1),
-            "o_data": Out(stage.drain_lanes * stage.result.width), "o_tag": Out(next_tag),
+            "o_data": Out(stage.leaving_width), "o_tag": Out(next_tag),
             "idle": Out(1),
         })
         if probes is not None and not stage.delay_cycles:
@@ -227,6 +230,18 @@ class DenseEngine(wiring.Component):
                                    for k in range(1, end + 1)]
         m.d.sync += drained.eq(Cat(of_sums, drained))
         m.d.sync += [after.eq(before) for before, after in zip(addr, addr[1:], strict=False)]
+        outputs, branches = self.o_data, None
+        if stage.branches:
+            m.submodules.branches = branches = Branches(stage)
+            outputs = branches.outputs
+            for k in range(stage.sum_delay_cycles):
+                before, x = x, Signal.like(x, name=f"x{k}")
+                m.d.sync += x.eq(before)
+            m.d.comb += [
+                branches.x.eq(x), branches.en.eq(valid[summed]), branches.last.eq(last[summed]),
+                branches.addr.eq(self.bias_addr), branches.o_addr.eq(self.o_addr),
+                self.o_data.eq(branches.o_data),
+            ]
         for c in range(stage.drain_lanes):
             chain = Array(hold[c * drain_words:(c + 1) * drain_words])
             picked, held = Signal(shape_of(dense.accum)), Signal(shape_of(dense.accum))
@@ -238,11 +253,15 @@ class DenseEngine(wiring.Component):
                          pre.eq(held + bias)]
             y = requantize(m, pre, dense.accum.frac, dense.result)
             source, at = dense.result, 3
-            for layer in stage.activation:
-                y = activate(m, layer, y, source, word=addr[at],
-                             nodes=range(c * drain_words, (c + 1) * drain_words))
+            for n, layer in enumerate(stage.activation):
+                if isinstance(layer, Add):
+                    of = branches.received[layer.other].of
+                    y = add(m, layer, y, source, lane(getattr(branches, f"other{n}"), c, of), of)
+                else:
+                    y = activate(m, layer, y, source, word=addr[at],
+                                 nodes=range(c * drain_words, (c + 1) * drain_words))
                 source, at = layer.result, at + layer.delay_cycles
-            m.d.comb += self.o_data.word_select(c, stage.result.width).eq(y)
+            m.d.comb += outputs.word_select(c, stage.result.width).eq(y)
         # A pass later bias_tag is another one, so the tag waits here for the activation.
         tags = [*[Signal(self.o_tag.shape(), name=f"tag{k}") for k in range(stage.delay_cycles)],
                 self.o_tag]
@@ -266,12 +285,11 @@ class DenseEngine(wiring.Component):
             if stage.delay_cycles:
                 m.d.comb += [self.drawn_addr.eq(addr[3]),
                              self.drawn_last.eq(addr[3] == drain_words - 1)]
-            outputs = [self.o_data.word_select(c, stage.result.width) for c in
-                       range(stage.drain_lanes)]
+            nodes = [outputs.word_select(c, stage.result.width) for c in range(stage.drain_lanes)]
             m.d.comb += [
                 self.noise_addr.eq(addr[1]), self.noise_k.eq(probes.k),
                 self.drawn.eq(drained[2] & probes.draws),
-                self.active.eq(Cat(y.any() for y in outputs) if stage.gated else -1),
+                self.active.eq(Cat(y.any() for y in nodes) if stage.gated else -1),
             ]
             with m.If(probes.pending):
                 m.d.comb += self.idle.eq(0)

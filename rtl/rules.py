@@ -135,7 +135,7 @@ def node_probes(m, core, registers, source, loss, progress, buffers, engines, me
             weights.accepted.eq(engine.pass_valid & engine.pass_ready
                                 & base_pass(engine.pass_tag)),
             weights.started.eq(engine.w_started & base_pass(engine.w_tag)),
-            weights.next_addr.eq(engine.w_next), weights.x.eq(buffer.r_data),
+            weights.next_addr.eq(engine.w_next), weights.x.eq(buffer.r_data[:len(weights.x)]),
             weights.update.eq(base_pass(engine.w_tag)),
             weights.bias_update.eq(engine.bias_en), weights.bias_last.eq(engine.bias_last),
             weights.shift.eq(node.shift[position]), weights.fired_in.eq(node.fired),

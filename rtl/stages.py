@@ -32,8 +32,10 @@ def stages(m, core, source):
     for stage in network.stages:
         dense = stage.dense
         arriving = engine_tag(network, stage.index, core.rules, arriving=True)
-        buffer = VectorBuffer(dense.inputs_per_word, stage.source.width,
-                              depth=dense.reuse_factor, tag=arriving)
+        # With other vectors beside what is multiplied, a word is written as a whole.
+        lanes, width = (1, stage.frame_width) if len(stage.frame) > 1 else \
+            (dense.inputs_per_word, stage.source.width)
+        buffer = VectorBuffer(lanes, width, depth=dense.reuse_factor, tag=arriving)
         following = engine_tag(network, stage.index + 1, core.rules, arriving=True)
         line_rate = dense.trainable and "np" in core.rules
         probes = network.hidden.index(stage.index) \
@@ -57,7 +59,7 @@ def stages(m, core, source):
             commit = source.commit
         else:
             w_en, w_addr, w_data, w_tag = (
-                writer.o_en.replicate(dense.inputs_per_word), writer.o_addr, writer.o_data,
+                writer.o_en.replicate(lanes), writer.o_addr, writer.o_data,
                 writer.o_tag)
             commit = writer.o_commit
         m.d.comb += [

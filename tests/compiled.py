@@ -16,7 +16,7 @@ def random_network(rng, trains=lambda layer, source: True, *, prompts: bool = Fa
     inputs; one network in three has a prompt, if there are `prompts`.
     """
     while True:
-        spec, layers = random_spec(rng, constant=False), []
+        spec, layers = random_spec(rng, constant=False, branches=False), []
         source = spec.input
         for layer in spec.layers:
             if hasattr(layer, "n_in"):

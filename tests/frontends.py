@@ -23,7 +23,8 @@ def spec_of(network: Network) -> NetworkSpec:
     return NetworkSpec(name="net", input=network.input, layers=tuple(
         DenseSpec(name=layer.name, weight=layer.weight, bias=layer.bias, result=layer.result,
                   weight_codes=layer.weight_codes, bias_codes=layer.bias_codes,
-                  reuse_factor=layer.reuse_factor, accum=layer.accum, constant=layer.constant)
+                  reuse_factor=layer.reuse_factor, accum=layer.accum, constant=layer.constant,
+                  reads=layer.reads)
         if isinstance(layer, Dense) else layer for layer in network.layers))
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 
 from firmware_models.activation import (
+    SPANS,
     BatchNorm,
     HardSigmoid,
     Linear,
@@ -13,6 +14,7 @@ from firmware_models.activation import (
     ReluMax,
     ThresholdedRelu,
 )
+from firmware_models.branches import FEATURES, Add, Concatenate
 from firmware_models.formats import OVERFLOWS, ROUNDINGS, Fixed
 from firmware_models.softmax import Softmax
 from hwgen.frontend import DenseSpec, NetworkSpec
@@ -26,8 +28,8 @@ MAX_LANES = 64              # more multipliers only take longer to compile
 
 
 def random_spec(rng: np.random.Generator, name: str = "random",
-                constant: bool = HAS_DA4ML) -> NetworkSpec:
-    """A network of one to three dense layers, 1 to 24 wide.
+                constant: bool = HAS_DA4ML, branches: bool = True) -> NetworkSpec:
+    """A network of one to three dense layers, 1 to 24 wide; with `branches`, a third are graphs.
 
     Formats have 2 to 10 bits with the binary point inside or outside, any rounding and overflow.
     Weights are random codes with extreme ones among them; reuse factors are any divisor of the
@@ -36,43 +38,119 @@ def random_spec(rng: np.random.Generator, name: str = "random",
     operand has, which hls4ml's C++ cannot do.
     If `constant`, a layer of five is constant logic, but never all of them.
     """
-    n_layers = int(rng.integers(1, 4))
-    # Drawn apart: networks without constant layers are the same with and without da4ml.
+    features = random_format(rng, signed=bool(rng.integers(2)))
+    draw = random_graph if branches and rng.integers(3) == 1 else random_chain
+    layers = draw(rng, features, constant)
+    if rng.integers(4) == 0:
+        n = [layer for layer in layers if isinstance(layer, DenseSpec)][-1].n_out
+        layers.append(random_softmax(rng, "softmax", n, layers[-1].result))
+    return NetworkSpec(name=name, input=features, layers=tuple(layers))
+
+
+def draw_constant(rng, n_layers: int) -> np.ndarray:
+    """Which layers are constant logic.
+
+    Drawn apart: networks without such layers are the same with and without da4ml.
+    """
     made_constant = rng.spawn(1)[0].integers(5, size=n_layers) == 0
     made_constant[-1] &= not made_constant.all()
-    sizes = rng.integers(1, 25, n_layers + 1)
-    source = features = random_format(rng, signed=bool(rng.integers(2)))
-    layers = []
+    return made_constant
+
+
+def random_chain(rng, features: Fixed, constant: bool) -> list:
+    """One to three dense layers one after the other; activations of hidden ones."""
+    n_layers = int(rng.integers(1, 4))
+    made_constant = draw_constant(rng, n_layers)
+    sizes, source, layers = rng.integers(1, 25, n_layers + 1), features, []
     for k in range(n_layers):
         n_in, n_out = int(sizes[k]), int(sizes[k + 1])
-        weight, bias = random_format(rng), random_format(rng)
-        # Close to the sums that occur, so that rounding, wrapping and clipping all happen.
-        dropped = min(int(rng.integers(-1, 8)), source.width + weight.width)
-        frac = source.frac + weight.frac - dropped
-        result = random_format(rng, width=int(rng.integers(4, 17)), frac=frac)
-        accum = None
-        if rng.integers(4) == 0:
-            # Narrow: products lose low bits and sums wrap.
-            width = int(rng.integers(6, 14))
-            accum = random_format(rng, width=width, frac=frac + int(rng.integers(0, 3)),
-                                  overflow="WRAP")
-            bias = replace(bias, frac=min(bias.frac, accum.frac + bias.width))
-        divisors = [d for d in range(1, n_in + 1)
-                    if n_in % d == 0 and n_out * n_in // d <= MAX_LANES] or [n_in]
-        layers.append(DenseSpec(
-            name=f"fc{k + 1}", weight=weight, bias=bias, result=result, accum=accum,
-            weight_codes=random_codes(rng, weight, (n_out, n_in)),
-            bias_codes=random_codes(rng, bias, (n_out,)), reuse_factor=int(rng.choice(divisors))))
-        if constant and made_constant[k]:
-            layers[-1] = fitted_constant(layers[-1], source)
+        layers.append(random_dense(rng, f"fc{k + 1}", n_in, n_out, source,
+                                   constant=constant and made_constant[k]))
         source = layers[-1].result
         if k < n_layers - 1 and rng.integers(3):
             for more in range(1 + (rng.integers(4) == 0)):
                 layers.append(random_activation(rng, f"act{k + 1}{'ab'[more]}", n_out, source))
                 source = layers[-1].result
+    return layers
+
+
+def random_graph(rng, features: Fixed, constant: bool) -> list:
+    """Two to four dense layers that read any earlier vector, with Add and Concatenate.
+
+    Sizes are multiples of a number that all reuse factors but the first one divide, so that words
+    lie evenly. What nothing has read is concatenated before the last layer.
+    """
+    unit, n_layers = int(rng.integers(1, 5)), int(rng.integers(2, 5))
+    made_constant = draw_constant(rng, n_layers)
+    vectors = {FEATURES: (unit * int(rng.integers(1, 8 // unit + 1)), features)}
+    layers, unread, last = [], [], FEATURES
+
+    def concatenate(*parts):
+        of = random_format(rng, width=int(rng.integers(4, 12)), frac=vectors[parts[0]][1].frac)
+        layer = Concatenate(name=f"cat{len(layers)}", parts=parts, result=of,
+                            n=sum(vectors[part][0] for part in parts))
+        layers.append(replace(layer, result=reached(layer, *[vectors[p][1] for p in parts])))
+        unread[:] = [vector for vector in unread if vector not in parts] + [layer.name]
+        vectors[layer.name] = layer.n, layers[-1].result
+        return layer.name
+
+    for k in range(1, n_layers + 1):
+        read = last if k == n_layers or rng.integers(2) else str(rng.choice(list(vectors)))
+        n_in, source = vectors[read]
+        n_out = unit * int(rng.integers(1, 8 // unit + 1))
+        if rng.integers(2):         # so that it can be added
+            n_out = vectors[str(rng.choice(list(vectors)))][0]
+        layer = random_dense(rng, f"fc{k}", n_in, n_out, source, None if k == 1 else unit,
+                             constant=constant and made_constant[k - 1])
+        layers.append(replace(layer, reads=None if read == last else read))
+        unread = [vector for vector in unread if vector != read]
+        kinds = ["add"] if k == n_layers else ["relu", "add", "any"]
+        for more in range(int(rng.integers(0, 3))):
+            name_of, source = f"act{k}{'ab'[more]}", layers[-1].result
+            others = [vector for vector, (n, _) in vectors.items() if n == n_out]
+            kind = str(rng.choice(kinds))
+            if kind == "add" and others:
+                other = str(rng.choice(others))
+                of = random_format(rng, frac=source.frac - int(rng.integers(-1, 4)))
+                layer = Add(name=name_of, n=n_out, result=of, other=other)
+                layers.append(replace(layer, result=reached(layer, source, vectors[other][1])))
+                unread = [vector for vector in unread if vector != other]
+            elif kind != "add":
+                layers.append(random_activation(rng, name_of, n_out, source,
+                                                "relu" if kind == "relu" else None))
+        last = layers[-1].name
+        vectors[last] = n_out, layers[-1].result
+        unread.append(last)
+        if k < n_layers and rng.integers(3) == 0:
+            parts = [last, str(rng.choice([v for v in vectors if v != last]))]
+            last = concatenate(*parts[::int(rng.choice([-1, 1]))])
+        while k == n_layers - 1 and len(unread) > 1:
+            last = concatenate(*unread[:2])
+    return layers
+
+
+def random_dense(rng, name: str, n_in: int, n_out: int, source: Fixed,
+                 unit: int | None = None, constant: bool = False) -> DenseSpec:
+    """A Dense layer fed by codes of format `source`; its reuse factor divides `unit`, if given."""
+    weight, bias = random_format(rng), random_format(rng)
+    # Close to the sums that occur, so that rounding, wrapping and clipping all happen.
+    dropped = min(int(rng.integers(-1, 8)), source.width + weight.width)
+    frac = source.frac + weight.frac - dropped
+    result = random_format(rng, width=int(rng.integers(4, 17)), frac=frac)
+    accum = None
     if rng.integers(4) == 0:
-        layers.append(random_softmax(rng, "softmax", n_out, source))
-    return NetworkSpec(name=name, input=features, layers=tuple(layers))
+        # Narrow: products lose low bits and sums wrap.
+        width = int(rng.integers(6, 14))
+        accum = random_format(rng, width=width, frac=frac + int(rng.integers(0, 3)),
+                              overflow="WRAP")
+        bias = replace(bias, frac=min(bias.frac, accum.frac + bias.width))
+    divisors = [d for d in range(1, n_in + 1) if n_in % d == 0 and (unit or d) % d == 0]
+    divisors = [d for d in divisors if n_out * n_in // d <= MAX_LANES] or divisors[-1:]
+    layer = DenseSpec(
+        name=name, weight=weight, bias=bias, result=result, accum=accum,
+        weight_codes=random_codes(rng, weight, (n_out, n_in)),
+        bias_codes=random_codes(rng, bias, (n_out,)), reuse_factor=int(rng.choice(divisors)))
+    return fitted_constant(layer, source) if constant else layer
 
 
 def random_activation(rng, name: str, n: int, source: Fixed, kind: str | None = None):
@@ -106,7 +184,9 @@ def random_activation(rng, name: str, n: int, source: Fixed, kind: str | None = 
         case "sigmoid" | "tanh":
             table = random_format(rng, width=int(rng.integers(4, 25)))
             table = replace(table, frac=table.width - int(rng.integers(-1, 4)))
-            size = int(rng.choice([16, 128, 1024]))
+            # The index has at most 31 bits.
+            size = min(int(rng.choice([16, 128, 1024])),
+                       SPANS[kind] << max(31 - source.width + source.frac, 1))
             return fitted(Lookup(**given, n=n, function=kind, size=size, table=table,
                                  table_codes=entries(kind, size, table)), source)
         case "batch_norm":
@@ -166,8 +246,13 @@ def fitted_constant(layer: DenseSpec, source: Fixed) -> DenseSpec:
 
 def fitted(layer, source: Fixed):
     """The layer with a result that its rounding can reach; see random_spec."""
-    least = max(frac - width for width, frac in layer.values(source))
-    return replace(layer, result=replace(layer.result, frac=max(layer.result.frac, least)))
+    return replace(layer, result=reached(layer, source))
+
+
+def reached(layer, *sources: Fixed) -> Fixed:
+    """The layer's result, with as many fraction bits as its rounding needs."""
+    least = max(frac - width for width, frac in layer.values(*sources))
+    return replace(layer.result, frac=max(layer.result.frac, least))
 
 
 def random_format(rng, width: int | None = None, frac: int | None = None, signed: bool = True,

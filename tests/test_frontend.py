@@ -100,7 +100,7 @@ PRECISION = {"weight": "ap_fixed<6,1>", "bias": "ap_fixed<8,3>", "accum": "auto"
 
 
 def graph(folder, *, precision=(), layer=(), model=(), config=(), nodes=(), weight=0.0, bias=True,
-          features="ap_ufixed<8,0>", more=()):
+          features="ap_ufixed<8,0>", more=(), outputs=None):
     """A model 6 - fc1 4 - `nodes`, changed by what is given."""
     first = {"name": "fc1", "class_name": "Dense", "inputs": ["features"], "n_in": 6, "n_out": 4,
              "weight_data": np.full((6, 4), weight), "bias_data": np.zeros(4) if bias else None}
@@ -109,11 +109,13 @@ def graph(folder, *, precision=(), layer=(), model=(), config=(), nodes=(), weig
         layers.append({"inputs": [layers[-1]["name"]], "n_in": 4, **node})
     settings = {"Precision": PRECISION | dict(precision), "ReuseFactor": 3, "Strategy": "Resource"}
     return of_nodes(folder, layers, {"features": {"Precision": {"result": features}},
-                                     "fc1": settings | dict(layer)} | dict(more), model, config)
+                                     "fc1": settings | dict(layer),
+                                     "fc2": {"ReuseFactor": 1, "Strategy": "Resource"}}
+                    | dict(more), model, config, outputs)
 
 
-def of_nodes(folder, layers, names, model=(), config=()):
-    """A model of these nodes, configured by name."""
+def of_nodes(folder, layers, names, model=(), config=(), outputs=None):
+    """A model of these nodes, configured by name; the last one's outputs are the model's."""
     with quiet(folder):
         from hls4ml.model import ModelGraph
         from hls4ml.utils.config import create_config
@@ -123,7 +125,8 @@ def of_nodes(folder, layers, names, model=(), config=()):
         full["HLSConfig"] = {
             "Model": {"Precision": "ap_fixed<16,6>", "ReuseFactor": 3, "Strategy": "Resource"}
             | dict(model), "LayerName": names}
-        return ModelGraph.from_layer_list(full, layers, ["features"], [layers[-1]["name"]])
+        return ModelGraph.from_layer_list(full, layers, ["features"],
+                                          outputs or [layers[-1]["name"]])
 
 
 def test_small_model_is_accepted(tmp_path):
@@ -139,6 +142,14 @@ def softmax(**more):
     return {"name": "out", "class_name": "Softmax", "activation": "softmax", "axis": -1, **more}
 
 
+def fc2(n_in=6, n_out=3, **more):
+    return {"name": "fc2", "class_name": "Dense", "n_in": n_in, "n_out": n_out,
+            "weight_data": np.zeros((n_in, n_out)), "bias_data": np.zeros(n_out), **more}
+
+
+ADD = {"name": "add", "class_name": "Merge", "op": "add", "inputs": ["relu1", "relu2"]}
+CONCATENATE = {"name": "cat", "class_name": "Concatenate", "op": "concatenate1d", "axis": 1,
+               "inputs": ["features", "fc1"]}
 REFUSED = {
     "softmax inside": (dict(nodes=[softmax(), relu()]),
                        "out: a softmax before relu1, can only be the last layer; set LayerName: "
@@ -201,10 +212,34 @@ REFUSED = {
     "weight not a code": (dict(weight=0.999999),
                           "fc1: weight .*0.999999.* is not a value of fixed<6,1>; round and clip"),
     "weight out of range": (dict(weight=1.0), "fc1: weight .*1.0.* is not a value of fixed<6,1>"),
-    "branch": (dict(nodes=[{"name": "fc2", "class_name": "Dense", "inputs": ["features"], "n_in": 6,
-                            "n_out": 3, "weight_data": np.zeros((6, 3)),
-                            "bias_data": np.zeros(3)}]),
-               r"fc2: fed by features, needs the layer before it \(fc1\) alone; branches are not"),
+    "dead end": (dict(nodes=[fc2(inputs=["features"])]), "fc1: no layer reads it; remove it from"),
+    "elementwise behind a branch": (dict(nodes=[relu(), relu("relu2", inputs=["fc1"]), ADD, fc2()]),
+                                    "relu2: fed by fc1, needs the layer before it, relu1; let it "
+                                    "alone read the outputs of fc1, and branch off behind it"),
+    "branch inside a stage": (dict(nodes=[relu(), fc2(n_in=4, n_out=4), dict(
+        ADD, inputs=["fc2", "fc1"])]),
+        r"add: reads fc1, needs a vector that is ready before it \(features, relu1\); branch off "
+        "behind the last layer in front of the next Dense"),
+    "cast beside a branch": (dict(
+        nodes=[{"name": "cast", "class_name": "Activation", "activation": "linear"},
+               fc2(n_in=4, n_out=4), dict(ADD, inputs=["fc2", "fc1"])],
+        more={"cast": {"Precision": {"result": "ap_fixed<6,3>"}}}),
+        r"add: reads fc1, needs a vector that is ready before it \(features, cast\); branch off"),
+    "behind a Concatenate": (dict(nodes=[CONCATENATE, relu(n_in=10), fc2(n_in=10)]),
+                             "relu1: stands behind the Concatenate cat; move it in front, behind "
+                             "each of the parts"),
+    "Concatenate at the end": (dict(nodes=[CONCATENATE]),
+                               "cat: the network ends with a Concatenate, needs raw logits"),
+    "early output": (dict(nodes=[fc2(inputs=["features"])], outputs=["fc1"]),
+                     "fc2: feeds nothing, for the model ends with fc1; remove it"),
+    "subtract": (dict(nodes=[relu(), fc2(n_in=4, n_out=4), dict(ADD, op="subtract", inputs=[
+        "fc2", "relu1"])]), "add: subtract of two layers, needs Add or Concatenate; replace it"),
+    "broadcast": (dict(nodes=[relu(), fc2(n_in=4, n_out=1), dict(ADD, inputs=["fc2", "relu1"])]),
+                  "add: adds 4 outputs to 1, needs as many; give both layers the same size"),
+    "uneven words": (dict(nodes=[CONCATENATE, fc2(n_in=10)], more={"fc2": {
+        "ReuseFactor": 5, "Strategy": "Resource"}}),
+        "fc2: reads words in which outputs of fc1 and other vectors do not lie evenly; set "
+        "LayerName: fc2: ReuseFactor to one of 1, 2$"),
     "stream": (dict(config={"io_type": "io_stream"}), "has io_stream, needs io_parallel; convert"),
 }
 

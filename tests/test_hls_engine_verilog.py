@@ -1,6 +1,7 @@
 """The core around an HLS core in lockstep: hls4ml's C++ infers behind the ports of its module."""
 import json
 import shutil
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -26,6 +27,7 @@ from .frontends import spec_of
 from .lockstep import lockstep
 from .networks import HIDDEN, activated, samples, slopes, small_network
 from .test_backend import convert
+from .test_branches import network as branches
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 UPDATES = 150
@@ -43,6 +45,7 @@ CORES = {
         0: (slopes("slopes", 6),),
         1: (Lookup(name="sigmoid", n=5, result=HIDDEN, function="sigmoid", size=128, table=TABLE,
                    table_codes=entries("sigmoid", 128, TABLE)),)}), 4, ()),
+    "branches": (branches("parallel"), 4, ("rank",)),
 }
 
 
@@ -74,6 +77,13 @@ def test_lockstep(core, settings):
     for index in settings.layers:
         start = learner.network.stages[index].dense.weight_codes
         assert (learner.deployed_network().stages[index].dense.weight_codes != start).any()
+
+
+def test_branches(core):
+    """Of other layers than those of the stage before, in an order of our own."""
+    settings = Settings(rule="es", layers=(0, 1, 2), pairs=2, lr_shift=3, seed=26)
+    learner = lockstep(core("branches"), (settings, 30), (replace(settings, layers=(1,)), 10))
+    assert learner.state.passes > 0
 
 
 def test_head_alone(core):

@@ -127,7 +127,7 @@ RELU = Relu(name="relu", n=2, result=Fixed(8, 4, False))
     ((RELU, dense("a")), "relu: 2 outputs must follow a Dense layer of the same size"),
     ((dense("a", n_out=3), RELU), "relu: 2 outputs must follow"),
     ((dense("a"), RELU, replace(RELU, name="again", n=3)), "again: 3 outputs must follow"),
-    ((dense("a"), RELU), "relu: behind the last Dense layer only Linear can stand, so that"),
+    ((dense("a"), RELU), "relu: behind the last Dense layer only Linear and Add can stand"),
     ((dense("a"), prelu(slope=Fixed(60, 2)), dense("b", n_in=2)), "slopes: .* 68 bits"),
 ])
 def test_refused_chains(layers, message):

@@ -104,3 +104,11 @@ def refuse_ternary(variable, name: str, what: str) -> None:
     if str(variable.type.precision) == "int<2>":
         raise HwgenError(f"{name}: {what} type int<2> makes hls4ml multiply by -1, 0 and 1 only; "
                          f"set LayerName: {name}: Precision: {what} to ap_fixed<2,2>")
+
+
+def check_cast(name: str, what: str, width: int, frac: int, to: Fixed) -> None:
+    """Rounding looks at the highest dropped bit; hls4ml's C++ aborts where there is none."""
+    if to.rounding != "TRN" and frac - to.frac > width:
+        raise HwgenError(f"{name}: {what} type {to} rounds away {frac - to.frac} bits of a value "
+                         f"that has {width}; set LayerName: {name}: {key(what)} to a type "
+                         f"with at least {frac - width} fraction bits")

@@ -8,6 +8,7 @@ from firmware_models.formats import Fixed
 
 from ..errors import HwgenError
 from .codes import fixed
+from .graph import in_chains
 from .lower import is_linear, lower
 from .merge import holds
 from .quiet import LOG, quiet
@@ -50,7 +51,7 @@ class Emulation:
         if shutil.which("g++") is None:
             raise HwgenError("g++ is missing, hls4ml's C++ emulation needs it; install it "
                              "(on Debian and Ubuntu: apt install g++)")
-        first, *nodes = model_graph.get_layers()
+        first, *nodes = in_chains(model_graph.get_layers())
         self._input, self._parts = self._format(first), self._outputs(nodes)
         *_, (_, self._output) = self._parts.values()
         # Compiled once for both: the probes cost nothing while no trace is asked for.
@@ -77,16 +78,19 @@ class Emulation:
         That is the layer's own, or the last of those that :func:`lower` makes part of it.
         """
         parts, names = {}, {layer.name for layer in lower(self._graph, ()).layers}
+        part_of = {}                # by what a node delivers
         for node in nodes:
             if node.class_name == "Reshape":
+                part_of[node.outputs[0]] = part_of.get(node.inputs[0])
                 continue
             name, of = node.name, self._format(node)
             if name not in names:
-                # What changes nothing is left out.
-                if not parts or is_linear(node) and holds(of, parts[next(reversed(parts))][1]):
-                    continue
-                name = next(reversed(parts))
-            parts[name] = node.name, of
+                name = part_of.get(node.inputs[0])
+            part_of[node.outputs[0]] = name
+            # What changes nothing is left out.
+            if name is not None and (name == node.name or not is_linear(node)
+                                     or not holds(of, parts[name][1])):
+                parts[name] = node.name, of
         return parts
 
     def logits(self, x_codes) -> np.ndarray:

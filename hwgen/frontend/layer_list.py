@@ -13,6 +13,7 @@ from firmware_models.activation import (
     ReluMax,
     ThresholdedRelu,
 )
+from firmware_models.branches import FEATURES, Add, Concatenate
 from firmware_models.formats import Fixed
 from firmware_models.network import Activation
 from firmware_models.softmax import Softmax
@@ -41,6 +42,8 @@ class DenseSpec:
         hls4ml infers the accumulator from the types by default ("auto"), wide enough for any codes.
     constant : bool
         Strategy distributed_arithmetic: constant logic, whose sums are exact whatever `accum`.
+    reads : str, optional
+        The layer that feeds it, if not the one before; "features" for the input.
     """
     name: str
     weight: Fixed
@@ -51,6 +54,7 @@ class DenseSpec:
     reuse_factor: int | None = None
     accum: Fixed | None = None
     constant: bool = False
+    reads: str | None = None
 
     @property
     def n_in(self) -> int:
@@ -65,12 +69,12 @@ class DenseSpec:
 class NetworkSpec:
     """What hls4ml is asked to build: layers in order, fed by features of format `input`.
 
-    Elementwise layers and a softmax at the end are described as everywhere:
-    :mod:`firmware_models.activation`, :mod:`firmware_models.softmax`.
+    Other layers are described as everywhere: :mod:`firmware_models.activation`, ``branches`` and
+    ``softmax``.
     """
     name: str
     input: Fixed
-    layers: tuple[DenseSpec | Activation | Softmax, ...]
+    layers: tuple[DenseSpec | Activation | Concatenate | Softmax, ...]
 
     @property
     def dense(self) -> tuple[DenseSpec, ...]:
@@ -89,12 +93,12 @@ class NetworkSpec:
         HwgenError
             For fewer bits than a layer's weights have, or more than 16.
         """
-        layers, source = [], self.input
+        layers, results, before = [], {FEATURES: self.input}, FEATURES
         for layer in self.layers:
             if layer.name in names and isinstance(layer, DenseSpec):
-                layer = _widened(layer, bits, source)
+                layer = _widened(layer, bits, results[layer.reads or before])
             layers.append(layer)
-            source = layer.result
+            results[layer.name], before = layer.result, layer.name
         return replace(self, layers=tuple(layers))
 
 
@@ -159,18 +163,23 @@ def model_graph(specs, prefixes, output_dir, trace: bool, backend: str = "Vitis"
         nodes.append({"name": inputs[-1], "class_name": "InputLayer",
                       "input_shape": [spec.dense[0].n_in]})
         settings[inputs[-1]] = {"Precision": {"result": _type(spec.input)}, "Trace": False}
-        n = None
+        before = FEATURES
         for layer in spec.layers:
+            read = [before]
             if isinstance(layer, DenseSpec):
                 node, setting = _dense(layer)
-                n = layer.n_out
+                read = [layer.reads or before]
             else:
+                if isinstance(layer, Concatenate):
+                    read = layer.parts
+                elif isinstance(layer, Add):
+                    read = [before, layer.other]
                 node, precision = _activation(layer)
-                node = {"n_in": n, **node}
                 setting = {"Precision": {"result": _type(layer.result)} | precision}
             name = prefix + layer.name
-            nodes.append({"name": name, "inputs": [nodes[-1]["name"]], **node})
+            nodes.append({"name": name, "inputs": [prefix + of for of in read], **node})
             settings[name] = {**setting, "Trace": trace}
+            before = layer.name
         outputs.append(nodes[-1]["name"])
     with quiet(output_dir):
         from hls4ml.model import ModelGraph
@@ -206,11 +215,15 @@ def _dense(layer: DenseSpec) -> tuple[dict, dict]:
 
 
 def _activation(layer) -> tuple[dict, dict]:
-    """Node and types of an elementwise layer or a softmax, in hls4ml's words."""
+    """Node and types of a layer without weights, in hls4ml's words."""
     def node(class_name, activation, **more):
-        return {"class_name": class_name, "activation": activation, **more}
+        return {"class_name": class_name, "n_in": layer.n, "activation": activation, **more}
 
     match layer:
+        case Add():
+            return {"class_name": "Merge", "op": "add"}, {}
+        case Concatenate():
+            return {"class_name": "Concatenate", "op": "concatenate1d", "axis": 1}, {}
         case Relu():
             return node("Activation", "relu"), {}
         case ReluMax():
@@ -233,7 +246,7 @@ def _activation(layer) -> tuple[dict, dict]:
         case BatchNorm():
             values = {f"{what}_data": getattr(layer, f"{what}_codes")
                       * 2.0 ** -getattr(layer, what).frac for what in ("scale", "bias")}
-            return ({"class_name": "BatchNormalization", "n_filt": -1, **values},
+            return ({"class_name": "BatchNormalization", "n_in": layer.n, "n_filt": -1, **values},
                     {what: _type(getattr(layer, what)) for what in ("scale", "bias")})
         case Softmax():
             more = {}

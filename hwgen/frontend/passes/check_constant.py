@@ -3,7 +3,7 @@ from hls4ml.model.optimizer import ModelOptimizerPass
 
 from ...constant_logic import need_da4ml
 from ...errors import HwgenError
-from ..lower import CONSTANT
+from ..dense import CONSTANT
 
 
 class CheckConstant(ModelOptimizerPass):

@@ -1,7 +1,7 @@
 """Keeps the weights of constant layers, which hls4ml deletes once they are in its C++."""
 from hls4ml.model.optimizer import OptimizerPass
 
-from ..lower import CONSTANT
+from ..dense import CONSTANT
 
 
 class KeepConstantWeights(OptimizerPass):
