@@ -116,7 +116,7 @@ def evaluated(sums, terms, x):
 def test_adders_are_the_matrix(seed):
     """Products with matrices that have rows and columns of zeros, or are a single number."""
     rng = np.random.default_rng(seed)
-    n_out, n_in = rng.integers(1, 9, 2) if seed > 3 else (3, 1)
+    n_out, n_in = rng.integers(1, 14, 2) if seed > 3 else (3, 1)
     weight, source = random_format(rng, width=int(rng.integers(1, 9))), random_format(rng)
     source = replace(source, signed=bool(seed % 3))
     codes = random_codes(rng, weight, (n_out, n_in)) * (rng.random((n_out, n_in)) < 0.7)
