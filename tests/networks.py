@@ -1,4 +1,4 @@
-"""Small networks made directly from the golden models, without a model of hls4ml."""
+"""Small networks made directly from the golden models, without a front end."""
 from dataclasses import replace
 
 import numpy as np
@@ -6,8 +6,6 @@ import numpy as np
 from firmware_models.activation import PRelu, Relu
 from firmware_models.formats import Fixed
 from firmware_models.network import Dense, Network
-from firmware_models.softmax import Softmax
-from hwgen.frontend.softmax import with_tables
 
 INPUT = Fixed(8, 8, signed=False)
 HIDDEN = Fixed(8, 4, False, "RND", "SAT")
@@ -74,20 +72,6 @@ def slopes(name: str, n: int, result: Fixed = HIDDEN, seed: int = 1) -> PRelu:
     slope = Fixed(6, 5)
     return PRelu(name=name, n=n, result=replace(result, signed=True), slope=slope,
                  slope_codes=np.random.default_rng(seed).integers(slope.min, slope.max + 1, n))
-
-
-def soft(n: int, source: Fixed = LOGITS, **given) -> Softmax:
-    """A softmax of n classes with the types that hls4ml chooses."""
-    table = Fixed(18, 10, True, "RND", "SAT")
-    return with_tables(**{
-        "name": "softmax", "n": n, "result": Fixed(16, 10), "implementation": "stable",
-        "source": source, "exp_table": table, "inv_table": table, "accum": Fixed(16, 10),
-        "inv_inp": table, "exp_size": 64, "inv_size": 64} | given)
-
-
-def ending(layer: Softmax, network: Network) -> Network:
-    """The network with a softmax behind its logits."""
-    return replace(network, layers=(*network.layers, layer))
 
 
 def samples(network: Network, count: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:

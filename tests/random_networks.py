@@ -16,6 +16,7 @@ from firmware_models.activation import (
 )
 from firmware_models.branches import FEATURES, Add, Concatenate
 from firmware_models.formats import OVERFLOWS, ROUNDINGS, Fixed
+from firmware_models.network import Network
 from firmware_models.softmax import Softmax
 from hwgen.frontend import DenseSpec, NetworkSpec
 from hwgen.frontend.merge import narrowest_sum
@@ -23,6 +24,7 @@ from hwgen.frontend.softmax import with_tables
 from hwgen.frontend.tables import entries
 
 from .da4ml import HAS_DA4ML
+from .networks import LOGITS
 
 MAX_LANES = 64              # more multipliers only take longer to compile
 
@@ -242,6 +244,20 @@ def fitted_constant(layer: DenseSpec, source: Fixed) -> DenseSpec:
     width, frac = narrowest_sum(layer, source)
     return replace(layer, constant=True, result=replace(
         layer.result, frac=max(layer.result.frac, frac - width)))
+
+
+def soft(n: int, source: Fixed = LOGITS, **given) -> Softmax:
+    """A softmax of n classes with the types that hls4ml chooses."""
+    table = Fixed(18, 10, True, "RND", "SAT")
+    return with_tables(**{
+        "name": "softmax", "n": n, "result": Fixed(16, 10), "implementation": "stable",
+        "source": source, "exp_table": table, "inv_table": table, "accum": Fixed(16, 10),
+        "inv_inp": table, "exp_size": 64, "inv_size": 64} | given)
+
+
+def ending(layer: Softmax, network: Network) -> Network:
+    """The network with a softmax behind its logits."""
+    return replace(network, layers=(*network.layers, layer))
 
 
 def fitted(layer, source: Fixed):

@@ -12,7 +12,7 @@ from hwgen.build import build
 from sim.errors import SimulationError
 from sim.runner import run_bench
 
-from .networks import ending, soft
+from .random_networks import ending, soft
 
 
 def small_network(trainable=(), input_width=8) -> Network:

@@ -11,7 +11,8 @@ from firmware_models.settings import Settings
 from hwgen.build import build
 from sim.device import Device
 
-from .networks import activated, ending, samples, slopes, small_network, soft
+from .networks import activated, samples, slopes, small_network
+from .random_networks import ending, soft
 
 needs_cpp = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 COUNT = 40

@@ -16,8 +16,8 @@ from hwgen.frontend import DenseSpec, NetworkSpec, from_layers, lower
 from hwgen.frontend.tables import exponentials, inverses
 from rtl.softmax import SoftmaxUnit
 
-from .networks import LOGITS, ending, small_network, soft
-from .random_networks import random_codes, random_format, random_softmax
+from .networks import LOGITS, small_network
+from .random_networks import ending, random_codes, random_format, random_softmax, soft
 from .test_random_networks import compare, emulate
 from .test_readout import run_readout
 
