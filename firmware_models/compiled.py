@@ -20,17 +20,7 @@ from pathlib import Path
 import numpy as np
 from numba import njit
 
-from . import drift, loss
-from .activation import (
-    BatchNorm,
-    HardSigmoid,
-    Linear,
-    Lookup,
-    PRelu,
-    Relu,
-    ReluMax,
-    ThresholdedRelu,
-)
+from . import activation, drift, loss
 from .formats import ROUNDINGS, Fixed
 from .learner import Learner, State
 from .loss import LOGIT
@@ -256,25 +246,25 @@ def _layer_widths(stage):
 def elementwise(layer, source: Fixed) -> tuple[dict, tuple, list]:
     """Of an elementwise layer fed by `source`: fields of LAYER, its cast, its parameters."""
     _, frac = layer.exact(source)
-    if isinstance(layer, Relu | Linear):
-        least = 0 if isinstance(layer, Relu) else source.min
+    if isinstance(layer, activation.Relu | activation.Linear):
+        least = 0 if isinstance(layer, activation.Relu) else source.min
         return dict(kind=CLIP, least=least), cast(source.frac, layer.result), []
-    if isinstance(layer, Lookup):
+    if isinstance(layer, activation.Lookup):
         return (dict(kind=TABLE, most=layer.size - 1, left=layer.left(source)),
                 cast(frac, layer.result), layer.table_codes)
     fields = dict(kind=SLOPES, threshold=0, least=-1 << 61, most=1 << 61)
     above, below, offset = 1 << max(frac - source.frac, 0), 0, 0
     match layer:
-        case ReluMax():
+        case activation.ReluMax():
             fields["most"] = layer.limit << frac
-        case ThresholdedRelu():
+        case activation.ThresholdedRelu():
             fields["threshold"] = layer.floor(source)
-        case PRelu():
+        case activation.PRelu():
             below = layer.slope_codes << frac - source.frac - layer.slope.frac
-        case BatchNorm():
+        case activation.BatchNorm():
             above = below = layer.scale_codes << frac - source.frac - layer.scale.frac
             offset = layer.bias_codes << frac - layer.bias.frac
-        case HardSigmoid():
+        case activation.HardSigmoid():
             # As hard_tanh twice as much, less 1: so are its ends.
             above = below = layer.slope_code << frac - source.frac - layer.slope.frac + layer.tanh
             offset = (layer.shift_code << frac - layer.shift.frac + layer.tanh) \

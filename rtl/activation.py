@@ -2,16 +2,7 @@
 from amaranth import *
 from amaranth.lib import memory
 
-from firmware_models.activation import (
-    BatchNorm,
-    HardSigmoid,
-    Linear,
-    Lookup,
-    PRelu,
-    Relu,
-    ReluMax,
-    ThresholdedRelu,
-)
+from firmware_models import activation as models
 from firmware_models.formats import Fixed
 from firmware_models.requantize import requantize as assign
 
@@ -130,6 +121,7 @@ def _held(m: Module, value: Value) -> Signal:
     return register
 
 
-FUNCTIONS = {Relu: relu, ReluMax: relu_max, ThresholdedRelu: thresholded_relu, PRelu: prelu,
-             HardSigmoid: hard_sigmoid, Linear: linear, BatchNorm: batch_norm,
-             Lookup: lookup}
+FUNCTIONS = {
+    models.Relu: relu, models.ReluMax: relu_max, models.ThresholdedRelu: thresholded_relu,
+    models.PRelu: prelu, models.HardSigmoid: hard_sigmoid, models.Linear: linear,
+    models.BatchNorm: batch_norm, models.Lookup: lookup}

@@ -1,16 +1,7 @@
 """hls4ml's elementwise layers in our terms."""
 import numpy as np
 
-from firmware_models.activation import (
-    BatchNorm,
-    HardSigmoid,
-    Linear,
-    Lookup,
-    PRelu,
-    Relu,
-    ReluMax,
-    ThresholdedRelu,
-)
+from firmware_models import activation as elementwise
 
 from ..errors import HwgenError
 from .codes import code_of, codes_of, fixed, refuse_ternary, result_of, size_of
@@ -23,35 +14,35 @@ def activation(node):
     common = {"name": name, "n": size_of(node), "result": result_of(node)}
     match node.class_name, function:
         case "Activation", "relu":
-            return Relu(**common)
+            return elementwise.Relu(**common)
         case "Activation", "relu1" | "relu6":
-            return ReluMax(**common, limit=int(function.removeprefix("relu")))
+            return elementwise.ReluMax(**common, limit=int(function.removeprefix("relu")))
         case "Activation", "linear":
-            return Linear(**common)
+            return elementwise.Linear(**common)
         case "Activation", "sigmoid" | "tanh":
             size = int(node.get_attr("table_size"))
             try:
                 table = fixed(node.types["table_t"].precision, name, "table")
-                return Lookup(**common, function=function, size=size, table=table,
+                return elementwise.Lookup(**common, function=function, size=size, table=table,
                               table_codes=entries(function, size, table))
             except ValueError as error:
                 raise HwgenError(f"{error}; set LayerName: {name}: TableSize") from error
         case _, "thresholdedrelu":
             # hls4ml 1.3.0 turns the Keras 3 layer ReLU into a thresholded one whose threshold is 0.
             if node.get_attr("activ_param") == 0:
-                return Relu(**common)
+                return elementwise.Relu(**common)
             threshold = fixed(node.types["param_t"].precision, name, "param")
-            return ThresholdedRelu(**common, threshold=threshold, threshold_code=code_of(
-                node.get_attr("activ_param", 1.0), threshold, name, "param"))
+            code = code_of(node.get_attr("activ_param", 1.0), threshold, name, "param")
+            return elementwise.ThresholdedRelu(**common, threshold=threshold, threshold_code=code)
         case _, "leakyrelu":
             slope = fixed(node.types["param_t"].precision, name, "param")
             code = code_of(node.get_attr("activ_param", 1.0), slope, name, "param")
-            return PRelu(**common, slope=slope, slope_codes=np.full(common["n"], code))
+            return elementwise.PRelu(**common, slope=slope, slope_codes=np.full(common["n"], code))
         case "PReLU", _:
             param = node.weights["param"]
             slope = fixed(param.type.precision, name, "param")
             codes = codes_of(param.data, slope, name, "param")
-            return PRelu(**common, slope=slope, slope_codes=codes.ravel())
+            return elementwise.PRelu(**common, slope=slope, slope_codes=codes.ravel())
         case "BatchNormalization", _:
             parameters = {}
             for what in ("scale", "bias"):
@@ -61,12 +52,12 @@ def activation(node):
                 # As many as there are filters, which come around and around.
                 codes = [code_of(value, of, name, what) for value in variable]
                 parameters |= {what: of, f"{what}_codes": np.resize(codes, common["n"])}
-            return BatchNorm(**common, **parameters)
+            return elementwise.BatchNorm(**common, **parameters)
         case "HardActivation", "hard_sigmoid" | "hard_tanh":
             parameters = {}
             for what in ("slope", "shift"):
                 of = fixed(node.get_attr(f"{what}_t").precision, name, what)
                 code = code_of(node.get_attr(what), of, name, what)
                 parameters |= {what: of, f"{what}_code": code}
-            return HardSigmoid(**common, **parameters, tanh=function == "hard_tanh")
+            return elementwise.HardSigmoid(**common, **parameters, tanh=function == "hard_tanh")
     return None

@@ -3,16 +3,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from firmware_models.activation import (
-    BatchNorm,
-    HardSigmoid,
-    Linear,
-    Lookup,
-    PRelu,
-    Relu,
-    ReluMax,
-    ThresholdedRelu,
-)
+from firmware_models import activation as elementwise
 from firmware_models.branches import FEATURES, Add, Concatenate
 from firmware_models.formats import Fixed
 from firmware_models.network import Activation
@@ -224,26 +215,26 @@ def _activation(layer) -> tuple[dict, dict]:
             return {"class_name": "Merge", "op": "add"}, {}
         case Concatenate():
             return {"class_name": "Concatenate", "op": "concatenate1d", "axis": 1}, {}
-        case Relu():
+        case elementwise.Relu():
             return node("Activation", "relu"), {}
-        case ReluMax():
+        case elementwise.ReluMax():
             return node("Activation", f"relu{layer.limit}"), {}
-        case Linear():
+        case elementwise.Linear():
             return node("Activation", "linear"), {}
-        case ThresholdedRelu():
+        case elementwise.ThresholdedRelu():
             threshold = layer.threshold_code * 2.0 ** -layer.threshold.frac
             return (node("ThresholdedReLU", "thresholdedrelu", activ_param=threshold),
                     {"param": _type(layer.threshold)})
-        case PRelu():
+        case elementwise.PRelu():
             slopes, param = layer.slope_codes * 2.0 ** -layer.slope.frac, _type(layer.slope)
             if len(set(slopes)) == 1:
                 return (node("LeakyReLU", "leakyrelu", activ_param=float(slopes[0])),
                         {"param": param})
             return node("PReLU", "prelu", param_data=slopes), {"param": param}
-        case Lookup():
+        case elementwise.Lookup():
             return (node("Activation", layer.function, table_size=layer.size),
                     {"table": _type(layer.table)})
-        case BatchNorm():
+        case elementwise.BatchNorm():
             values = {f"{what}_data": getattr(layer, f"{what}_codes")
                       * 2.0 ** -getattr(layer, what).frac for what in ("scale", "bias")}
             return ({"class_name": "BatchNormalization", "n_in": layer.n, "n_filt": -1, **values},
@@ -257,7 +248,7 @@ def _activation(layer) -> tuple[dict, dict]:
                 more["table_size"] = layer.inv_size
             return node("Softmax", "softmax", axis=-1, implementation=layer.implementation,
                         **more), {}
-        case HardSigmoid():
+        case elementwise.HardSigmoid():
             parameters = {}
             for what in ("slope", "shift"):
                 of = getattr(layer, what)
