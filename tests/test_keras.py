@@ -20,7 +20,7 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 keras = pytest.importorskip("keras", reason="needs the extra keras")
 
 
-def perceptron(sizes=JET_TAGGER, seed: int = 1):
+def perceptron(sizes=JET_TAGGER):
     """With every way that Keras has to say ReLU, and normalized once."""
     sizes = iter(sizes)
     model = keras.Sequential([
@@ -33,7 +33,12 @@ def perceptron(sizes=JET_TAGGER, seed: int = 1):
         keras.layers.ReLU(name="relu3"),
         keras.layers.Dropout(0.1),
         keras.layers.Dense(next(sizes), name="fc4", activation="linear")])
-    rng = np.random.default_rng(seed)
+    return random(model)
+
+
+def random(model):
+    """The model with random weights."""
+    rng = np.random.default_rng(1)
     model.set_weights([rng.uniform(0.1, 0.9, array.shape) if "moving_variance" in variable.path
                        else rng.normal(0, 0.3, array.shape)
                        for array, variable in zip(model.get_weights(), model.weights, strict=True)])
@@ -76,10 +81,29 @@ def test_mnist(tmp_path):
 
 def test_softmax(tmp_path):
     """As most models end, with all that config_from_keras_model writes but the logits' type."""
-    model = keras.Sequential([*perceptron().layers, keras.layers.Softmax(name="softmax")])
+    model = perceptron()
+    model.add(keras.layers.Softmax(name="softmax"))
     network = equal(convert(model, tmp_path, fc4={"Precision": {
         "result": "ap_fixed<10,4,AP_RND,AP_SAT>"}}))
     assert network.softmax.name == "softmax" and network.softmax.accum.overflow == "SAT"
+
+
+def test_branches(tmp_path):
+    """A functional model: a residual block, and features that go around it."""
+    layers = keras.layers
+    features = keras.Input((16,), name="features")
+    x = layers.Dense(8, name="fc1", activation="relu")(features)
+    x = layers.Activation("relu", name="relu2")(
+        layers.Add(name="add")([layers.Dense(8, name="fc2")(x), x]))
+    x = layers.Dense(5, name="fc3")(layers.Concatenate(name="cat")([features, x]))
+    model = random(keras.Model(features, x))
+    with pytest.raises(HwgenError, match="set LayerName: fc3: ReuseFactor to one of 1, 2, 4, 8"):
+        convert(model, tmp_path / "a")
+    network = equal(convert(model, tmp_path / "b", fc3={"ReuseFactor": 8}, fc2={
+        "Trainable": True, "Precision": TYPES | {"result": "ap_fixed<12,5>"}}))
+    assert [layer.name for layer in network.layers] == \
+        ["fc1", "fc1_relu", "fc2", "add", "relu2", "cat", "fc3"]
+    learns(network, tmp_path / "core")
 
 
 def test_normalized_layer_learns(tmp_path):
