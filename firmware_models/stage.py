@@ -132,8 +132,9 @@ class Stage:
 
     @property
     def branches(self) -> bool:
-        """Whether it works with more than what it multiplies, or other vectors pass by."""
-        return len(self.frame) > 1 or self.leaving != (self.outputs,)
+        """Whether it needs what it multiplies, or another vector, once more on the way out."""
+        return len(self.frame) > 1 or self.leaving != (self.outputs,) \
+            or any(isinstance(layer, Add) for layer in self.activation)
 
     @property
     def frame_width(self) -> int:

@@ -56,7 +56,10 @@ def requantize(m: Module, value, frac: int, to: Fixed) -> Signal:
         elif to.rounding == "RND_CONV":
             # Half an LSB less one, plus the bit that decides whether the quotient is odd.
             value = value + ((1 << drop - 1) - 1) + (value >> drop)[0]
-        value = value >> drop
+        if drop < len(value):
+            value = value >> drop
+        else:                   # the sign once: of copies, Verilator makes a loop that is none
+            value = value[-1].as_signed() if value.shape().signed else Const(0)
     elif drop < 0:
         value = value << -drop
     if to.overflow == "SAT":

@@ -27,8 +27,9 @@ from hwgen.frontend import DenseSpec, Emulation, NetworkSpec, from_layers, lower
 from rtl.branches import Branches
 from sim.device import Device
 
+from .da4ml import needs_da4ml
 from .lockstep import lockstep
-from .networks import BIAS, LOGITS, WEIGHT, samples, slopes
+from .networks import BIAS, LOGITS, WEIGHT, constant, samples, slopes
 from .pysim import simulate
 from .random_networks import random_codes
 from .test_random_networks import compare, emulate
@@ -86,9 +87,13 @@ def spec(name: str) -> NetworkSpec:
 @cache
 def network(name: str) -> Network:
     """The network with all of its Dense layers trainable."""
+    return made(NETWORKS[name])
+
+
+def made(layers) -> Network:
     layers = [Dense(**vars(layer) | {"n_in": layer.n_in, "n_out": layer.n_out, "trainable": True,
                                      "accum": Fixed(24, 14)})
-              if isinstance(layer, DenseSpec) else layer for layer in NETWORKS[name]]
+              if isinstance(layer, DenseSpec) else layer for layer in layers]
     return Network(name="branches", input=INPUT, layers=tuple(layers))
 
 
@@ -298,6 +303,28 @@ def test_inference_in_verilog(core, name):
         for idle, stall in ((0, 0), (0.5, 0), (0, 0.5), (0.4, 0.4)):
             np.testing.assert_array_equal(device.logits(x, idle=idle, stall=stall),
                                           dense.forward(net, x))
+
+
+def infers(net, folder) -> None:
+    x, _ = samples(net, 200)
+    with Device(build(net, folder, learning=False)) as device:
+        np.testing.assert_array_equal(device.logits(x), dense.forward(net, x))
+        np.testing.assert_array_equal(device.logits(x, idle=0.4, stall=0.4), dense.forward(net, x))
+
+
+@needs_gxx
+def test_adds_what_it_multiplies(tmp_path):
+    """Nothing passes by, and yet the stage keeps what it reads."""
+    infers(made((fc("a", 4, 4, 2), add("sum", 4, FEATURES), fc("b", 4, 3, 4, LOGITS))), tmp_path)
+
+
+@needs_gxx
+@needs_da4ml
+def test_around_constant_logic(tmp_path):
+    """Its sums come later than those of multipliers; what passes by waits for them."""
+    net = constant(network("residual").with_trainable(["c"]), 0, 1)
+    assert net.stages[0].sum_delay_cycles + net.stages[1].sum_delay_cycles
+    infers(net, tmp_path)
 
 
 @needs_gxx
