@@ -47,11 +47,16 @@ def activate(stage: Stage, acc, frame=None) -> np.ndarray:
 
     That is its nodes' output codes, or the frame of the next stage.
     """
-    made = outputs(stage, acc, frame)
+    return leaving(stage, outputs(stage, acc, frame), frame)
+
+
+def leaving(stage: Stage, made: dict[str, np.ndarray], frame) -> np.ndarray:
+    """What a stage delivers of its layers' :func:`outputs` and of the frame that it received."""
     if not stage.branches:
         return made[stage.outputs.name]
     vectors = branches.split(stage.frame, frame) | made
-    return np.concatenate([np.broadcast_to(vectors[vector.name], (*acc.shape[:-1], vector.n))
+    lead = made[stage.outputs.name].shape[:-1]
+    return np.concatenate([np.broadcast_to(vectors[vector.name], (*lead, vector.n))
                            for vector in stage.leaving], -1)
 
 
@@ -96,9 +101,9 @@ def trace(network: Network, x) -> dict[str, np.ndarray]:
     if network.prompt is not None:
         x = prompted(x, network.prompt, network.input)
     for stage in network.stages:
-        acc = accumulate(stage.dense, stage.source, x)
-        found |= outputs(stage, acc, x)
-        x = activate(stage, acc, x)
+        made = outputs(stage, accumulate(stage.dense, stage.source, x), x)
+        found |= made
+        x = leaving(stage, made, x)
     if network.softmax:
         found[network.softmax.name] = readout(network, x)
     return found

@@ -8,7 +8,7 @@ from firmware_models.formats import Fixed
 from firmware_models.network import Stage
 
 from .requantize import requantize
-from .shapes import address, shape_of
+from .shapes import address, lane, shape_of
 
 __all__ = ["Branches", "add"]
 
@@ -96,17 +96,16 @@ class Branches(wiring.Component):
                 m.d.comb += getattr(self, f"other{n}").word_select(c, vector.of.width).eq(
                     picked(vector, codes, cycles))
 
-        def leaves(lane):
+        def leaves(came):
             """The code of a lane of the next frame, from where it comes in each word."""
             values = {}         # mostly one; more where a lane goes from one older part to the next
-            for vector, _, casts in lane:
+            for vector, _, casts in came:
                 if (vector.name, casts) in values:
                     continue
                 of = vector.of
-                codes = tuple(k if (v, to) == (vector, casts) else None for v, k, to in lane)
+                codes = tuple(k if (v, to) == (vector, casts) else None for v, k, to in came)
                 if vector == stage.outputs:
-                    own = self.outputs.word_select(codes[0] // words, of.width)
-                    value = own.as_signed() if of.signed else own
+                    value = lane(self.outputs, codes[0] // words, of)
                 else:
                     value = picked(vector, codes, 3 + stage.delay_cycles)
                 for to in casts:
@@ -114,14 +113,14 @@ class Branches(wiring.Component):
                 values[vector.name, casts] = value
             if len(values) == 1:
                 return value
-            return Array(values[vector.name, casts] for vector, _, casts in lane)[self.o_addr]
+            return Array(values[vector.name, casts] for vector, _, casts in came)[self.o_addr]
 
         position = 0
         for vector in stage.leaving:
-            came = origins(stage, vector.name)
+            codes = origins(stage, vector.name)
             for c in range(vector.lanes(words)):
                 m.d.comb += self.o_data[position:position + vector.of.width].eq(
-                    leaves(came[c * words:(c + 1) * words]))
+                    leaves(codes[c * words:(c + 1) * words]))
                 position += vector.of.width
         return m
 

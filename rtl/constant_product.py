@@ -9,8 +9,7 @@ from amaranth.lib.wiring import In, Out
 from firmware_models.constant_product import EXTRA_LEVELS, register_levels
 from firmware_models.network import Stage
 
-from .multiply_accumulate import lane
-from .shapes import shape_of
+from .shapes import lane, shape_of
 
 __all__ = ["ConstantProduct", "adders"]
 

@@ -10,10 +10,10 @@ from firmware_models.rules.node_probe import MAX_PROBES
 from .activation import activate
 from .branches import Branches, add
 from .constant_product import ConstantProduct
-from .multiply_accumulate import lane, multiply_accumulate
+from .multiply_accumulate import multiply_accumulate
 from .probe_drain import ProbeDrain
 from .requantize import requantize
-from .shapes import address, assign_tag, field_of, shape_of
+from .shapes import address, assign_tag, field_of, lane, shape_of
 
 __all__ = ["DenseEngine"]
 
@@ -34,9 +34,8 @@ class DenseEngine(wiring.Component):
 
     Latency: reuse_factor + drain_words + 7 cycles, and those of constant logic and of the
     activation, from the acceptance of a pass until its vector is offered by the buffer behind.
-    Throughput: a pass per
-    ``interval_cycles``. Back-pressure: a pass starts only when its result has a slot reserved
-    behind; from then on it never stops.
+    Throughput: a pass per ``interval_cycles``. Back-pressure: a pass starts only when its result
+    has a slot reserved behind; from then on it never stops.
 
     Bit-exact with :func:`firmware_models.dense.accumulate` and ``activate``.
 

@@ -6,15 +6,9 @@ from amaranth import *
 from firmware_models.network import Stage
 
 from .requantize import requantize
-from .shapes import shape_of
+from .shapes import lane, shape_of
 
-__all__ = ["lane", "multiply_accumulate"]
-
-
-def lane(vector, index: int, fmt) -> Value:
-    """Element `index` of a word of codes in format `fmt`."""
-    field = vector.word_select(index, fmt.width)
-    return field.as_signed() if fmt.signed else field
+__all__ = ["multiply_accumulate"]
 
 
 def multiply_accumulate(m: Module, stage: Stage, x, w, *, first, valid) -> Iterator[Value]:

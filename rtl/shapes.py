@@ -6,12 +6,18 @@ from firmware_models.formats import Fixed
 from firmware_models.network import Network
 from firmware_models.sample_packets import LABEL_WIDTH
 
-__all__ = ["LABEL_WIDTH", "address", "assign_tag", "engine_tag", "field_of", "shape_of",
-           "tag_layout"]
+__all__ = ["LABEL_WIDTH", "address", "assign_tag", "engine_tag", "field_of", "lane",
+           "shape_of", "tag_layout"]
 
 
 def shape_of(fmt: Fixed) -> Shape:
     return Shape(fmt.width, signed=fmt.signed)
+
+
+def lane(word: Value, index: int, fmt: Fixed) -> Value:
+    """Element `index` of a word of codes in format `fmt`."""
+    field = word.word_select(index, fmt.width)
+    return field.as_signed() if fmt.signed else field
 
 
 def address(depth: int) -> Shape:

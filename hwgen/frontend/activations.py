@@ -24,7 +24,7 @@ def activation(node):
             try:
                 table = fixed(node.types["table_t"].precision, name, "table")
                 return elementwise.Lookup(**common, function=function, size=size, table=table,
-                              table_codes=entries(function, size, table))
+                                          table_codes=entries(function, size, table))
             except ValueError as error:
                 raise HwgenError(f"{error}; set LayerName: {name}: TableSize") from error
         case _, "thresholdedrelu":

@@ -51,10 +51,9 @@ def _resource(node) -> Dense:
     asked, got = config.get_reuse_factor(node), node.get_attr("reuse_factor")
     # hls4ml replaces an invalid reuse factor by the nearest valid one and only prints a warning.
     if got != asked or n_in % got:
-        divisors = ", ".join(str(k) for k in range(1, n_in + 1) if n_in % k == 0)
         raise HwgenError(f"{name}: reuse factor {asked} does not divide its {n_in} inputs (hls4ml "
                          f"would use {got}); set LayerName: {name}: ReuseFactor to one of "
-                         f"{divisors}")
+                         f"{_divisors(n_in)}")
     accum = fixed(node.types["accum_t"].precision, name, "accum")
     if accum.overflow != "WRAP":
         raise HwgenError(f"{name}: accumulator {accum} saturates, needs WRAP; set LayerName: {name}"
@@ -68,6 +67,10 @@ def _resource(node) -> Dense:
     return Dense(name=name, n_in=n_in, n_out=n_out, reuse_factor=got, accum=accum,
                  result=result_of(node), weight=formats["weight"], bias=formats["bias"],
                  weight_codes=codes["weight"].reshape(n_out, n_in), bias_codes=codes["bias"])
+
+
+def _divisors(n_in: int) -> str:
+    return ", ".join(str(k) for k in range(1, n_in + 1) if n_in % k == 0)
 
 
 def _constant(node, source: Fixed, trainable: bool) -> Dense:
@@ -87,9 +90,8 @@ def _constant(node, source: Fixed, trainable: bool) -> Dense:
     n_in, n_out = int(node.get_attr("n_in")), int(node.get_attr("n_out"))
     words = int(node.get_attr("input_words", 1))
     if words < 1 or n_in % words:
-        divisors = ", ".join(str(k) for k in range(1, n_in + 1) if n_in % k == 0)
         raise HwgenError(f"{name}: {words} words do not divide its {n_in} inputs; set LayerName: "
-                         f"{name}: InputWords to one of {divisors}")
+                         f"{name}: InputWords to one of {_divisors(n_in)}")
     formats, codes = {}, {}
     for what in ("weight", "bias"):
         formats[what], codes[what] = of, _ = weights(kept[what], name, what)

@@ -10,6 +10,7 @@ from firmware_models.network import Activation
 from firmware_models.softmax import Softmax
 
 from ..errors import HwgenError
+from .dense import CONSTANT
 from .quiet import quiet
 
 WEIGHT_BITS_MAX = 16
@@ -197,7 +198,7 @@ def _dense(layer: DenseSpec) -> tuple[dict, dict]:
             "bias_data": layer.bias_codes * 2.0 ** -layer.bias.frac}
     words = layer.reuse_factor
     setting = {
-        **({"Strategy": "distributed_arithmetic", "ReuseFactor": 1, "InputWords": words or 1}
+        **({"Strategy": CONSTANT, "ReuseFactor": 1, "InputWords": words or 1}
            if layer.constant else {"Strategy": "Resource", "ReuseFactor": words or layer.n_in}),
         "Precision": {"weight": _type(layer.weight), "bias": _type(layer.bias),
                       "accum": _type(layer.accum) if layer.accum else "auto",
