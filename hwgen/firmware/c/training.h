@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Integer training: the layers of a network, and what is done with them. network.h has the
+ * network's own functions. Bit for bit the arithmetic of firmware_models/fqt/integer.py. */
+#ifndef TRAINING_H
+#define TRAINING_H
+
+#include <stdint.h>
+
+typedef enum { DENSE, CONV, DEPTHWISE, MAX_POOL, AVERAGE_POOL } kind_t;
+
+/* What training changes beside weights and biases. */
+typedef struct {
+    int32_t peak;               /* running mean of the largest output, 2**-8 of a code */
+    uint32_t error_max;         /* largest sum of absolute errors, 2**-16 */
+    int8_t weight_frac, out_frac;
+} range_t;
+
+typedef struct {
+    uint8_t kind, relu, trainable;
+    uint16_t h, w, c;           /* input: rows, columns, channels */
+    uint16_t out_h, out_w, rows;
+    uint8_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w;
+    uint16_t columns;           /* weights of a row */
+    uint16_t reciprocal;        /* round(2**16 / columns) */
+    int8_t *input, *output;     /* in the arena */
+    int8_t *errors;             /* of the output: [positions, rows] */
+    int32_t *behind;            /* of the input, before they are bytes */
+    int16_t *masters;           /* [rows, columns], where the layer trains */
+    const int8_t *weights;      /* [rows, columns], where it does not */
+    int32_t *biases;            /* 2**-16 */
+    range_t *range;
+} layer_t;
+
+typedef struct {
+    const layer_t *layers;
+    int n_layers, first;        /* first: the first layer that trains */
+    int32_t *logits;            /* [classes] */
+    int32_t *row;               /* scratch: the largest row's gradient */
+    uint32_t *magnitudes;       /* scratch: of the largest layer's rows */
+    uint16_t *means;            /* of each input, 2**-8; NULL where none is taken off */
+    uint32_t *samples;          /* seen so far */
+} network_t;
+
+typedef struct {
+    int8_t lr_shift;            /* learning rate 2**-lr_shift */
+    uint8_t standardize;
+    uint16_t lmin, lmax;        /* part of a layer that learns from a sample, 1/256 */
+    uint16_t skip;              /* samples with less loss, 1/256 bit, change nothing */
+    uint32_t lr_decay;          /* samples after which lr_shift grows by one; 0: never */
+} settings_t;
+
+/* Makes a sample's pixels the first layer's input: less their means, halved. */
+void enter(const network_t *net, const uint8_t *pixels, int training);
+
+/* The class of the sample in the first layer's input. */
+int predict(const network_t *net);
+
+/* Learn from it; returns its loss before, in 1/256 bit. */
+int train_step(const network_t *net, int label, const settings_t *settings);
+
+#endif
