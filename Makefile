@@ -10,7 +10,7 @@ FLAGS   ?=
 BIN   := $(VENV)/bin
 HWGEN := $(BIN)/hwgen
 
-.PHONY: demo test sim verilog report recover nightly lint train docs results clean help
+.PHONY: demo test sim verilog report recover firmware nightly lint train docs results clean help
 .DEFAULT_GOAL := help
 
 $(VENV)/.installed: pyproject.toml
@@ -39,6 +39,9 @@ report: $(VENV)/.installed   ## resources by block, and what learning adds
 
 recover: $(VENV)/.installed  ## the recovery experiment alone; FLAGS="--rule qzo --pairs 1"
 	$(HWGEN) recover --example $(EXAMPLE) $(FLAGS)
+
+firmware: $(VENV)/.installed ## C that trains on Cortex-M, run on emulated boards; EXAMPLE=mnist
+	$(HWGEN) firmware $(EXAMPLE) $(FLAGS)
 
 nightly: $(VENV)/.installed  ## what takes longer: 300 random networks and cores each, long runs, fresh draws
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m nightly --hypothesis-profile nightly --seed $(SEED) $(FLAGS)

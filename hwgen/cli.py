@@ -1,8 +1,9 @@
-"""Command line: hwgen demo | build | simulate | report | recover | replay | sweep."""
+"""Command line: hwgen demo | build | simulate | report | recover | replay | sweep | firmware."""
 import argparse
 import os
 import sys
 import textwrap
+from dataclasses import fields, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,14 +11,16 @@ from rich.console import Console
 from rich.table import Table
 
 from firmware_models.directions import SPARSE
+from firmware_models.fqt.integer import Settings
 from firmware_models.network import PROMPT
 from firmware_models.options import OPTIONS, needed
 from firmware_models.rounding import ROUNDINGS
 from firmware_models.rules.es import FITNESSES
+from sim.board import MACHINES
 from sim.errors import SimulationError
 from sim.verilate import lint
 
-from . import example, flow, recover, replay, sweep
+from . import example, firmware, flow, recover, replay, sweep
 from .build import build
 from .errors import HwgenError
 
@@ -34,6 +37,14 @@ EPILOG = """examples:
   hwgen replay --manifest build/digits/manifest.json --journal build/digits/journal.json
   hwgen sweep --example mnist --grid lr_shift=8,9,10 probes=4,8,16 --samples 4000
   hwgen report --example mnist                what learning adds to inference
+  hwgen firmware mnist                        C that trains on Cortex-M, run on emulated boards
+"""
+
+FIRMWARE_EXAMPLES = """examples:
+  hwgen firmware digits                       from scratch, on a Cortex-M0+, M4 and M7
+  hwgen firmware mnist --lmin 0.1 --cores m4  at most 10 % of each layer for most samples
+  hwgen firmware mnist --standardize --lr-shift 11 --seeds 1 2 3
+  hwgen firmware mine.npz -o build/mine       sources of a network of hwgen.firmware.save
 """
 
 RECOVER_EXAMPLES = """examples:
@@ -101,6 +112,8 @@ def parser() -> argparse.ArgumentParser:
                      help="write the first seed's journal of updates to journal.json")
     command(replay_, "rebuild weights from the start weights and a journal alone", common=_replay)
     command(sweep_, "a grid of settings of rule np on the compiled golden model", _grid)
+    command(firmware_, "C sources of a network that trains on Cortex-M; examples run at once",
+            common=_firmware, epilog=FIRMWARE_EXAMPLES)
     return top
 
 
@@ -242,6 +255,40 @@ def _replay(sub) -> None:
                      help="where the weights go")
 
 
+def _firmware(sub) -> None:
+    sub.add_argument("network", metavar="NETWORK",
+                     help=f"{', '.join(firmware.example.TASKS)}, or a file of hwgen.firmware.save")
+    sub.add_argument("-o", "--output", type=Path, help="folder; build/firmware/NETWORK by default")
+    learn = sub.add_argument_group("learning; the defaults are the example's")
+    learn.add_argument("--lr-shift", type=int, default=argparse.SUPPRESS, metavar="N",
+                       help="learning rate 2**-N")
+    learn.add_argument("--lr-decay", type=int, default=argparse.SUPPRESS, metavar="N",
+                       help="halve it every N samples; 0: never")
+    learn.add_argument("--standardize", action="store_true", default=argparse.SUPPRESS,
+                       help="scale each row's gradient, less its mean, to magnitude 1")
+    learn.add_argument("--lmin", type=_share, default=argparse.SUPPRESS, metavar="PART",
+                       help="smallest part of a layer that learns from a sample, 0 to 1")
+    learn.add_argument("--lmax", type=_share, default=argparse.SUPPRESS, metavar="PART",
+                       help="largest part")
+    learn.add_argument("--skip", type=int, default=argparse.SUPPRESS, metavar="LOSS",
+                       help="samples with less loss, in 1/256 bit, change nothing")
+    run = sub.add_argument_group("running an example")
+    run.add_argument("--samples", type=int, default=argparse.SUPPRESS,
+                     help="to learn from, on this machine")
+    run.add_argument("--seeds", type=int, nargs="+", default=[1])
+    run.add_argument("--cores", nargs="*", choices=MACHINES, default=["m0plus", "m4", "m7"],
+                     help="emulated, with QEMU")
+    run.add_argument("--board-samples", type=int, default=300,
+                     help="learned from on each board, and by the golden model")
+
+
+def _share(text: str) -> int:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a part of a layer, 0 to 1")
+    return round(256 * value)
+
+
 def _per_example(key: str) -> str:
     values = {name: experiment[key] for name, experiment in example.EXPERIMENTS.items()}
     return " (" + ", ".join(f"{name}: {value}" for name, value in values.items()) + ")"
@@ -332,6 +379,38 @@ def sweep_(args) -> None:
     sweep.write(summary, folder)
     console.print(sweep.table(summary))
     console.print(f"{folder / 'sweep.json'}, {folder / 'sweep.png'}")
+
+
+def firmware_(args) -> None:
+    is_file = args.network.endswith(".npz")
+    folder = args.output or Path("build/firmware") / Path(args.network).stem
+    chosen = Settings() if is_file else firmware.example.task(args.network).settings
+    changed = {field.name: getattr(args, field.name) for field in fields(Settings)
+               if hasattr(args, field.name)}
+    try:
+        settings = replace(chosen, **changed)
+    except ValueError as error:
+        raise HwgenError(str(error)) from error
+    if is_file:
+        plan = firmware.generate(*firmware.load(args.network), folder, settings=settings,
+                                 title=Path(args.network).stem)
+        console.print(f"{folder}: {plan['state_bytes']:,} bytes of state, {plan['arena_bytes']:,} "
+                      "of arena; make CORE=m4 builds it")
+        return
+    samples = getattr(args, "samples", firmware.example.task(args.network).samples)
+    if min(samples, args.board_samples) < 1:
+        raise HwgenError("there is nothing to learn from; give --samples and --board-samples of 1 "
+                         "or more")
+    if (folder / "firmware.json").exists():
+        console.print(f"replacing {folder / 'firmware.json'} of an earlier run")
+    with flow.progress_bar(console) as bar:
+        task = bar.add_task("learning", total=len(args.seeds) * samples)
+        summary = firmware.run.run(
+            args.network, folder, cores=args.cores, samples=samples, settings=settings,
+            board_samples=args.board_samples, seeds=args.seeds,
+            advance=lambda n: bar.advance(task, n))
+    console.print(firmware.run.table(summary))
+    console.print(f"{folder}: C sources, Makefile, firmware.json")
 
 
 def demo(args) -> None:

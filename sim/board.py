@@ -129,3 +129,13 @@ def sizes(place: Path, core: str) -> dict[str, int]:
     text, data, bss = np.array([line.split()[:3] for line in done.stdout.splitlines()[1:]],
                                int).sum(0)
     return {"ram_bytes": int(data + bss), "flash_bytes": int(text + data)}
+
+
+def versions() -> dict[str, str]:
+    """Of the compilers and the emulator that are installed."""
+    found = {}
+    for program in ("gcc", "arm-none-eabi-gcc", "qemu-system-arm"):
+        if shutil.which(program):
+            done = subprocess.run([program, "--version"], capture_output=True, text=True)
+            found[program] = done.stdout.splitlines()[0]
+    return found

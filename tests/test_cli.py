@@ -7,7 +7,7 @@ import pytest
 
 from firmware_models import journal
 from firmware_models.learner import Learner
-from hwgen import cli, data, example, recover
+from hwgen import cli, data, example, firmware, recover
 from hwgen.cli import main
 from hwgen.recover import settings_for
 
@@ -251,3 +251,43 @@ def test_settings_of_rules():
     assert settings_for("np", (0, 2)).probes == 8
     assert settings_for("qzo", (2,), pairs=None).fitness == "sign"
     assert settings_for("es", (2,), pairs=8).pairs == 8
+
+
+def test_firmware(tmp_path, capsys):
+    """An example that runs, and sources of a network from a file; the same network's bytes."""
+    assert main(["firmware", "digits", "-o", str(tmp_path), "--samples", "300", "--seeds", "1", "2",
+                 "--board-samples", "40", "--lmin", "0.25"]) == 0
+    summary = json.loads((tmp_path / "firmware.json").read_text())
+    assert set(summary["cores"]) == {"m0plus", "m4", "m7"} and len(summary["runs"]) == 2
+    assert all(found.get("equal") or "apt install" in found["missing"]
+               for found in summary["cores"].values())
+    assert summary["after"] > summary["before"] + 40
+    assert summary["settings"]["lmin"] == 64
+    assert "40 steps" in capsys.readouterr().out or firmware.run.board.missing("m4")
+
+    layers = firmware.example.task("digits").layers
+    path = firmware.save(tmp_path / "mine.npz", layers, firmware.example.start("digits", 1))
+    assert main(["firmware", str(path), "-o", str(tmp_path / "mine"), "--lmin", "0.25",
+                 "--lr-shift", "3", "--lr-decay", "1400"]) == 0
+    assert "5,060 bytes of state" in capsys.readouterr().out
+    for name in ("network.c", "training.c"):
+        one, two = ((folder / name).read_text() for folder in (tmp_path, tmp_path / "mine"))
+        assert one.replace(" * digits", " * mine") == two
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["nope"], "unknown example 'nope'; there are digits, fashion, mnist, speech, ecg"),
+    (["none.npz"], "none.npz: there is no such file; write one with hwgen.firmware.save"),
+    (["digits", "--skip", "99999"], "skip is 99999; choose 0 to 16383"),
+    (["digits", "--lmin", "0.5", "--lmax", "0.25"], "lmin is 128; choose 0 to 64"),
+    (["digits", "--samples", "0"], "there is nothing to learn from; give --samples"),
+])
+def test_firmware_refuses(arguments, message, tmp_path, capsys):
+    assert main(["firmware", *arguments, "-o", str(tmp_path)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_firmware_of_a_damaged_file(tmp_path, capsys):
+    (tmp_path / "x.npz").write_bytes(b"PK nothing")
+    assert main(["firmware", str(tmp_path / "x.npz")]) == 2
+    assert "x.npz: not a network of hwgen.firmware.save" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from firmware_models.fqt.layers import (
     sequential,
 )
 from hwgen import data
-from hwgen.firmware import generate
+from hwgen.firmware import generate, load, save
 from hwgen.firmware.memory import buffers_of, place
 from hwgen.firmware.state import pack, unpack
 from sim import board
@@ -274,3 +274,17 @@ def test_compiler_refuses(tmp_path):
     (tmp_path / "training.c").write_text("nonsense")
     with pytest.raises(SimulationError, match="gcc failed"):
         Firmware(tmp_path, flags=FLAGS)
+
+
+@pytest.mark.parametrize("layers", [DIGITS, EVERY_KIND, PARTS],
+                         ids=["dense", "every kind", "parts"])
+def test_network_file(tmp_path, layers):
+    """What was saved comes back, frozen weights and means as well."""
+    state = started(layers, mean=np.arange(64) if layers is PARTS else None)
+    save(tmp_path / "a.npz", layers, state)
+    save(tmp_path / "b.npz", *load(tmp_path / "a.npz"))
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    for folder, given in (("a", (layers, state)), ("b", load(tmp_path / "b.npz"))):
+        generate(*given, tmp_path / folder)
+    assert ((tmp_path / "a" / "network.c").read_text()
+            == (tmp_path / "b" / "network.c").read_text())

@@ -77,7 +77,7 @@ def test_standardized():
 
 def test_mean():
     """The means 32 and 100 are taken off 64 and 128; then they follow by 1/128 of the distance."""
-    s = train_step(LAYERS, start(mean=[32, 100]), X, 0, Settings(lr_shift=4, skip=1 << 14))
+    s = train_step(LAYERS, start(mean=[32, 100]), X, 0, Settings(lr_shift=4, skip=(1 << 14) - 1))
     np.testing.assert_array_equal(s.mean, [(32 << 8) + 64, (100 << 8) + 56])
     s = train_step(LAYERS, start(mean=[32, 100]), X, 0, Settings(lr_shift=4))
     step = s.layers["dense1"].master - start().layers["dense1"].master

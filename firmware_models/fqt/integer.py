@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..formats import Fixed
-from ..loss import cross_entropy, head_error
+from ..loss import LOSS_WIDTH, cross_entropy, head_error
 from ..partial_updates import FRACTION_ONE, k_of, top_k
 from .layers import Layer
 
@@ -56,6 +56,11 @@ class Settings:
         Smallest and largest part of a layer that learns from a sample, in 1/256.
     skip : int
         Samples with less loss, in 1/256 bit, change nothing.
+
+    Raises
+    ------
+    ValueError
+        For a value outside its range.
     """
     lr_shift: int = 5
     lr_decay: int = 0
@@ -63,6 +68,14 @@ class Settings:
     lmin: int = FRACTION_ONE
     lmax: int = FRACTION_ONE
     skip: int = 0
+
+    def __post_init__(self):
+        for name, low, high in (("lr_shift", -8, 24), ("lr_decay", 0, (1 << 31) - 1),
+                                ("lmin", 0, self.lmax), ("lmax", self.lmin, FRACTION_ONE),
+                                ("skip", 0, (1 << LOSS_WIDTH) - 1)):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"{name} is {value}; choose {low} to {high}")
 
 
 @dataclass

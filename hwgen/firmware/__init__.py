@@ -1,4 +1,6 @@
 """C firmware that infers and trains, from a network of :mod:`firmware_models.fqt`."""
+from . import example, run
 from .generate import generate
+from .network_file import load, save
 
-__all__ = ["generate"]
+__all__ = ["example", "generate", "load", "run", "save"]

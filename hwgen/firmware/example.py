@@ -1,0 +1,127 @@
+"""The example networks of the firmware: what they start from, and what they learn."""
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from firmware_models.fqt.integer import Settings, State, init
+from firmware_models.fqt.layers import Layer, conv, dense, max_pool, sequential
+from hwgen import data
+
+from ..errors import HwgenError
+from .network_file import load
+
+CHECKPOINTS = Path(__file__).parents[2] / "examples" / "checkpoints"
+TEST_NOISE_SEED = 2024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A network and what it learns.
+
+    Parameters
+    ----------
+    layers : tuple of Layer
+    disturb : str
+        What befalls the samples; see :func:`hwgen.data.disturb`.
+    samples : int
+        How many it learns from by default.
+    settings : Settings
+    pretraining : tuple of Settings and int, optional
+        How its checkpoint was trained on undisturbed training samples, and for how many epochs;
+        None where it starts from random weights.
+    balanced : bool
+        Draw each class equally often, and count it alike in the accuracy.
+    """
+    layers: tuple[Layer, ...]
+    disturb: str = "none"
+    samples: int
+    settings: Settings
+    pretraining: tuple[Settings, int] | None = None
+    balanced: bool = False
+
+
+def _images(rows: int, columns: int) -> tuple[Layer, ...]:
+    return sequential((rows, columns, 1), conv(8, 3), max_pool(2), conv(16, 3), max_pool(2),
+                      dense(32), dense(10))
+
+
+# Settings were chosen on the validation splits.
+TASKS = {
+    "digits": Task(layers=sequential((8, 8, 1), dense(32), dense(10)), samples=3 * 1400,
+                   settings=Settings(lr_shift=3, lr_decay=1400)),
+    "fashion": Task(layers=_images(28, 28), samples=3 * 55_000,
+                    settings=Settings(lr_shift=7, lr_decay=82_000)),
+    "mnist": Task(layers=_images(28, 28), disturb="noise:0.5", samples=8000,
+                  settings=Settings(lr_shift=8),
+                  pretraining=(Settings(lr_shift=6, lr_decay=55_000), 3)),
+    "speech": Task(layers=_images(32, 16), samples=1200, settings=Settings(lr_shift=7),
+                   pretraining=(Settings(lr_shift=6, lr_decay=5400), 10)),
+    "ecg": Task(layers=sequential((1, 128, 1), conv(8, (1, 7), strides=(1, 2)),
+                                  conv(16, (1, 5), strides=(1, 2)),
+                                  conv(16, (1, 5), strides=(1, 2)), dense(16), dense(2)),
+                samples=2000, settings=Settings(lr_shift=7), balanced=True,
+                pretraining=(Settings(lr_shift=6, lr_decay=8000), 3)),
+}
+
+
+def task(name: str) -> Task:
+    """The task of an example, or HwgenError for an unknown one."""
+    if name not in TASKS:
+        raise HwgenError(f"unknown example {name!r}; there are {', '.join(TASKS)}")
+    return TASKS[name]
+
+
+def random_state(layers, seed: int, mean=None) -> State:
+    """Weights of He's uniform distribution, biases of 0."""
+    rng = np.random.default_rng(seed)
+    linear = [layer for layer in layers if layer.is_linear]
+    return init(layers, {layer.name: rng.uniform(-1, 1, (layer.rows, layer.columns))
+                         * np.sqrt(6 / layer.columns) for layer in linear},
+                {layer.name: np.zeros(layer.rows) for layer in linear}, mean)
+
+
+def start(name: str, seed: int) -> State:
+    """What an example begins with: its checkpoint, or random weights."""
+    chosen = task(name)
+    if chosen.pretraining is None:
+        return random_state(chosen.layers, seed, np.zeros(chosen.layers[0].n_in))
+    layers, state = load(CHECKPOINTS / f"firmware_{name}.npz")
+    state.samples = 0
+    return state
+
+
+def order(rng, y, n: int, balanced: bool) -> np.ndarray:
+    """Which n samples to learn from: all in turn, shuffled, or as many of each class."""
+    if not balanced:
+        rounds = -(-n // len(y))
+        return np.concatenate([rng.permutation(len(y)) for _ in range(rounds)])[:n]
+    classes = [np.flatnonzero(y == c) for c in np.unique(y)]
+    turns = -(-n // len(classes))
+    return np.stack([rng.choice(of, turns) for of in classes], 1).ravel()[:n]
+
+
+def stream(name: str, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Samples uint8 [n, n_in] and labels [n] that an example learns from."""
+    chosen = task(name)
+    x, y = data.load(name).field()
+    # Digits are few: all that are not for testing are learned from.
+    if name == "digits":
+        dataset = data.load(name)
+        x, y = dataset.x_train, dataset.y_train
+    which = order(np.random.default_rng(seed), y, n, chosen.balanced)
+    return data.disturb(x[which], chosen.disturb, seed), y[which]
+
+
+def test_split(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """The samples and labels on which an example is judged."""
+    dataset = data.load(name)
+    return data.disturb(dataset.x_test, task(name).disturb, TEST_NOISE_SEED), dataset.y_test
+
+
+def accuracy(classes, y, balanced: bool) -> float:
+    """Percent of right classes, or the mean of that over the classes."""
+    right = np.asarray(classes) == y
+    if balanced:
+        return 100 * float(np.mean([right[y == c].mean() for c in np.unique(y)]))
+    return 100 * float(right.mean())
