@@ -124,8 +124,9 @@ def _instructions(ticks: float, n: int) -> float:
 def sizes(place: Path, core: str) -> dict[str, int]:
     """RAM and flash of the network's own objects, in bytes."""
     size = "size" if core == "host" else "arm-none-eabi-size"
-    done = subprocess.run([size, place / "network.o", place / "training.o"], capture_output=True,
-                          text=True, check=True)
+    objects = [place / f"{source.stem}.o" for source in sorted(place.parents[1].glob("*.c"))
+               if source.stem != "storage"]
+    done = subprocess.run([size, *objects], capture_output=True, text=True, check=True)
     text, data, bss = np.array([line.split()[:3] for line in done.stdout.splitlines()[1:]],
                                int).sum(0)
     return {"ram_bytes": int(data + bss), "flash_bytes": int(text + data)}

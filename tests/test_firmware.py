@@ -237,7 +237,7 @@ def test_same_bytes(tmp_path):
         generate(EVERY_KIND, started(EVERY_KIND), tmp_path / name)
     files = [path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*")
              if path.is_file()]
-    assert len(files) == 11
+    assert len(files) == 16
     for path in files:
         assert (tmp_path / "a" / path).read_bytes() == (tmp_path / "b" / path).read_bytes()
 

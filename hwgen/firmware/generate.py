@@ -14,7 +14,8 @@ from .memory import WORD, buffers_of, place
 from .state import layout_of, pack
 
 SOURCES = Path(__file__).parent / "c"
-COPIED = ("Makefile", "kernels.h", "storage.c", "storage.h", "training.c", "training.h",
+COPIED = ("Makefile", "geometry.h", "kernels.h", "loss.h", "partial_updates.c",
+          "partial_updates.h", "pool.h", "storage.c", "storage.h", "training.c", "training.h",
           "board/board.ld", "board/main.c", "board/start.c")
 WIDTH = 96
 

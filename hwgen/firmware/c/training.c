@@ -4,40 +4,14 @@
 #include <stddef.h>
 
 #include "kernels.h"
+#include "loss.h"
+#include "partial_updates.h"
 
 enum {
-    INPUT_FRAC = 7, FEATURE_MAX = 127, ERROR_FRAC = 8, BIAS_FRAC = 16, LOGIT_FRAC = 4, SUM_FRAC = 16,
-    BIAS_MAX = (1 << 26) - 1, SUM_MAX = (1 << 24) - 1, MEAN_FRAC = 8, MEAN_SHIFT = 7,
-    RANGE_SHIFT = 4, RANGE_PERIOD = 256,
-    EXP_FRAC = 12, D_MAX = 255, LOSS_MAX = (1 << 14) - 1
+    INPUT_FRAC = 7, FEATURE_MAX = 127, ERROR_FRAC = 8, BIAS_FRAC = 16, LOGIT_FRAC = 4,
+    BIAS_MAX = (1 << 26) - 1, MEAN_FRAC = 8, MEAN_SHIFT = 7, RANGE_SHIFT = 4, RANGE_PERIOD = 256,
+    D_MAX = 255
 };
-
-static int is_linear(const layer_t *l) { return l->kind <= DEPTHWISE; }
-static int by_channel(const layer_t *l) { return l->kind >= DEPTHWISE; }
-static int positions(const layer_t *l) { return l->out_h * l->out_w; }
-static int n_in(const layer_t *l) { return l->h * l->w * l->c; }
-
-/* The pieces of the input that a kernel reads at a position, without the padding: where each
- * begins in the input and in a row of weights. A layer by channel reads every c-th value. */
-typedef struct {
-    int count, length;
-    struct { int input, column; } at[16];
-} pieces_t;
-
-static void pieces_of(const layer_t *l, int position, pieces_t *p) {
-    int y = position / l->out_w * l->stride_h - l->pad_h;
-    int x = position % l->out_w * l->stride_w - l->pad_w;
-    int from = x < 0 ? -x : 0, to = l->kernel_w < l->w - x ? l->kernel_w : l->w - x;
-    int wide = by_channel(l) ? 1 : l->c;
-    p->count = 0;
-    p->length = (to - from) * wide;
-    for (int k = 0; k < l->kernel_h; k++) {
-        if (y + k < 0 || y + k >= l->h)
-            continue;
-        p->at[p->count].input = ((y + k) * l->w + x + from) * l->c;
-        p->at[p->count++].column = (k * l->kernel_w + from) * wide;
-    }
-}
 
 /* ---- forward ---- */
 
@@ -50,12 +24,13 @@ static int32_t sum_of(const layer_t *l, const pieces_t *p, int r) {
     int32_t sum = 0;
     for (int k = 0; k < p->count; k++) {
         const int8_t *x = l->input + p->at[k].input;
-        int column = r * l->columns + p->at[k].column;
-        if (l->kind == DEPTHWISE) {
+        int column = r * l->g.columns + p->at[k].column;
+        if (l->g.kind == DEPTHWISE) {
             for (int i = 0; i < p->length; i++)
-                sum += x[i * l->c + r] * (l->trainable ? l->masters[column + i] >> RESIDUAL_BITS
-                                                       : l->weights[column + i]);
-        } else if (l->trainable) {
+                sum += x[i * l->g.c + r] *
+                       (l->g.trainable ? l->masters[column + i] >> RESIDUAL_BITS
+                                       : l->weights[column + i]);
+        } else if (l->g.trainable) {
             sum += dot_masters(x, l->masters + column, p->length);
         } else {
             sum += dot_bytes(x, l->weights + column, p->length);
@@ -69,23 +44,12 @@ static int32_t mean(int32_t total, int reciprocal) {
     return (int32_t)(((int64_t)total * reciprocal + 32768) >> 16);
 }
 
-static void forward_pool(const layer_t *l) {
-    int8_t *y = l->output;
-    for (int position = 0; position < positions(l); position++) {
-        pieces_t p;
-        pieces_of(l, position, &p);
-        for (int r = 0; r < l->rows; r++) {
-            int32_t sum = 0, largest = INT8_MIN;
-            for (int k = 0; k < p.count; k++)
-                for (int i = 0; i < p.length; i++) {
-                    int32_t x = l->input[p.at[k].input + i * l->c + r];
-                    sum += x;
-                    largest = x > largest ? x : largest;
-                }
-            *y++ = (int8_t)(l->kind == MAX_POOL ? largest : mean(sum, l->reciprocal));
-        }
-    }
-}
+#define VALUE int8_t
+#define SUM int32_t
+#define MEAN(sum, g) mean(sum, (g)->reciprocal)
+#define SHARE(e, g) (e)
+#define POOL(name) name
+#include "pool.h"
 
 /* The next sample's output format: the largest output keeps within 3/8 to all of its range. */
 static void follow(range_t *range, int32_t peak) {
@@ -105,12 +69,12 @@ static int forward_linear(const layer_t *l, int frac, int32_t *logits, int train
     int32_t peak = 0;
     frac += l->range->weight_frac;
     int shift = frac - l->range->out_frac, out_frac = l->range->out_frac;
-    for (int position = 0; position < positions(l); position++) {
+    for (int position = 0; position < positions(&l->g); position++) {
         pieces_t p;
-        pieces_of(l, position, &p);
-        for (int r = 0; r < l->rows; r++) {
+        pieces_of(&l->g, position, &p);
+        for (int r = 0; r < l->g.rows; r++) {
             int32_t acc = sum_of(l, &p, r) + aligned(l->biases[r], frac);
-            if (!l->relu) {
+            if (!l->g.relu) {
                 logits[r] = acc;
                 continue;
             }
@@ -119,16 +83,16 @@ static int forward_linear(const layer_t *l, int frac, int32_t *logits, int train
             *y++ = (int8_t)clip(acc, 0, FEATURE_MAX);
         }
     }
-    if (!l->relu)
+    if (!l->g.relu)
         return frac;
-    if (training && l->trainable)
+    if (training && l->g.trainable)
         follow(l->range, peak);
     return out_frac;
 }
 
 void enter(const network_t *net, const uint8_t *pixels, int training) {
     int8_t *x = net->layers[0].input;
-    int n = n_in(&net->layers[0]);
+    int n = n_in(&net->layers[0].g);
     for (int i = 0; i < n; i++) {
         int32_t pixel = pixels[i], mean = 0;
         if (net->means) {
@@ -148,15 +112,15 @@ static int forward(const network_t *net, int8_t *fracs, int training) {
         const layer_t *l = &net->layers[n];
         if (fracs)
             fracs[n] = (int8_t)frac;
-        if (is_linear(l))
+        if (is_linear(&l->g))
             frac = forward_linear(l, frac, net->logits, training);
         else
-            forward_pool(l);
+            forward_pool(&l->g, l->input, l->output);
     }
     return frac;
 }
 
-static int classes(const network_t *net) { return net->layers[net->n_layers - 1].rows; }
+static int classes(const network_t *net) { return net->layers[net->n_layers - 1].g.rows; }
 
 int predict(const network_t *net) {
     int best = 0;
@@ -174,14 +138,6 @@ static const uint16_t EXP_TABLE[16] = {
 
 /* floor(2**12 * 2**(-d/16)) */
 static int32_t exp2_negative(int d) { return EXP_TABLE[d & 15] >> (d >> 4); }
-
-extern const uint8_t LOG_TABLE[256];    /* round(256 * log2(1 + f / 256)), 256 wrapped to 0 */
-
-/* 256 * log2(s) for s >= 256 */
-static int32_t ilog2(int32_t s) {
-    int position = bit_length((uint32_t)s) - 1;
-    return (position << 8) + LOG_TABLE[(s >> (position - 8)) & 255];
-}
 
 /* The errors of the logits in place of them, in 1/256; returns the loss in 1/256 bit. */
 static int32_t head_errors(const network_t *net, int frac, int label) {
@@ -223,84 +179,39 @@ static int normalize(int8_t *to, const int32_t *from, int n) {
     return largest ? shift : -1;
 }
 
-static void backward_pool(const layer_t *l) {
-    const int8_t *e = l->errors;
-    int8_t *behind = (int8_t *)l->behind;
-    memset(behind, 0, (size_t)n_in(l));
-    for (int position = 0; position < positions(l); position++) {
-        pieces_t p;
-        pieces_of(l, position, &p);
-        for (int r = 0; r < l->rows; r++, e++) {
-            int best = p.at[0].input + r;
-            for (int k = 0; k < p.count; k++)
-                for (int i = 0; i < p.length; i++) {
-                    int at = p.at[k].input + i * l->c + r;
-                    if (l->kind == AVERAGE_POOL)
-                        behind[at] = l->input[at] ? *e : 0;
-                    else if (l->input[at] > l->input[best])
-                        best = at;
-                }
-            if (l->kind == MAX_POOL)
-                behind[best] = *e;
-        }
-    }
-}
-
 /* Keeps the errors of the structures that learn from this sample; the others become 0. */
 static void choose(const network_t *net, const layer_t *l, int frac, const settings_t *settings) {
     uint32_t *size = net->magnitudes, total = 0;
-    int n = l->rows;
-    if (settings->lmin >= 256)
+    int n = l->g.rows;
+    if (settings->lmin >= FRACTION_ONE)
         return;
     memset(size, 0, (size_t)n * sizeof *size);
-    for (int position = 0; position < positions(l); position++)
+    for (int position = 0; position < positions(&l->g); position++)
         for (int r = 0; r < n; r++)
             size[r] += magnitude(l->errors[position * n + r]);
     for (int r = 0; r < n; r++)
         total += size[r];
     int shift = frac - SUM_FRAC;
     uint64_t e = shift <= 0 ? (uint64_t)total << -shift : ((total >> (shift - 1)) + 1) >> 1;
-    if (e > SUM_MAX)
-        e = SUM_MAX;
+    e = e < SUM_MAX ? e : SUM_MAX;
     if (e > l->range->error_max)
         l->range->error_max = (uint32_t)e;
-    uint64_t most = l->range->error_max;
-    uint64_t num = (settings->lmin * most + e * (uint64_t)(settings->lmax - settings->lmin)) * n;
-    uint64_t level = most << 8;
-    int k = 0;
-    while (k < n && (uint64_t)(k + 1) * level <= num)
-        k++;
-    k = k ? k : 1;
-
-    /* The k-th largest, bit by bit; of equal ones the first learn. */
-    uint32_t least = 0;
-    for (int bit = bit_length(total) - 1; bit >= 0; bit--) {
-        int count = 0;
-        for (int r = 0; r < n; r++)
-            count += size[r] >= (least | 1u << bit);
-        if (count >= k)
-            least |= 1u << bit;
-    }
+    top_k(size, n, k_of((uint32_t)e, l->range->error_max, n, settings->lmin, settings->lmax));
     for (int r = 0; r < n; r++)
-        k -= size[r] > least;
-    for (int r = 0; r < n; r++) {
-        if (size[r] > least || (size[r] == least && k-- > 0))
-            continue;
-        for (int position = 0; position < positions(l); position++)
+        for (int position = 0; !size[r] && position < positions(&l->g); position++)
             l->errors[position * n + r] = 0;
-    }
 }
 
 /* Errors of the input that come through row r. */
 static void back_through(const layer_t *l, const pieces_t *p, int r, int32_t e) {
     for (int k = 0; k < p->count; k++) {
         int32_t *behind = l->behind + p->at[k].input;
-        int column = r * l->columns + p->at[k].column;
-        if (l->kind == DEPTHWISE) {
+        int column = r * l->g.columns + p->at[k].column;
+        if (l->g.kind == DEPTHWISE) {
             for (int i = 0; i < p->length; i++)
-                behind[i * l->c + r] += e * (l->trainable ? l->masters[column + i] >> RESIDUAL_BITS
+                behind[i * l->g.c + r] += e * (l->g.trainable ? l->masters[column + i] >> RESIDUAL_BITS
                                                           : l->weights[column + i]);
-        } else if (l->trainable) {
+        } else if (l->g.trainable) {
             add_masters(behind, l->masters + column, e, p->length);
         } else {
             add_bytes(behind, l->weights + column, e, p->length);
@@ -312,9 +223,9 @@ static void add_gradient(const layer_t *l, const pieces_t *p, int r, int32_t e, 
     for (int k = 0; k < p->count; k++) {
         const int8_t *x = l->input + p->at[k].input;
         int32_t *g = row + p->at[k].column;
-        if (l->kind == DEPTHWISE)
+        if (l->g.kind == DEPTHWISE)
             for (int i = 0; i < p->length; i++)
-                g[i] += e * x[i * l->c + r];
+                g[i] += e * x[i * l->g.c + r];
         else
             add_inputs(g, x, e, p->length);
     }
@@ -323,14 +234,14 @@ static void add_gradient(const layer_t *l, const pieces_t *p, int r, int32_t e, 
 /* The row less its mean; returns the whole bits of its mean magnitude. */
 static int standardized(const layer_t *l, int32_t *row) {
     int64_t sum = 0, size = 0;
-    for (int i = 0; i < l->columns; i++)
+    for (int i = 0; i < l->g.columns; i++)
         sum += row[i];
-    int32_t middle = (int32_t)((sum * l->reciprocal + 32768) >> 16);
-    for (int i = 0; i < l->columns; i++) {
+    int32_t middle = (int32_t)((sum * l->g.reciprocal + 32768) >> 16);
+    for (int i = 0; i < l->g.columns; i++) {
         row[i] -= middle;
         size += magnitude(row[i]);
     }
-    int bits = bit_length((uint32_t)((size * l->reciprocal + 32768) >> 16)) - 1;
+    int bits = bit_length((uint32_t)((size * l->g.reciprocal + 32768) >> 16)) - 1;
     return bits < 0 ? 0 : bits;
 }
 
@@ -341,41 +252,41 @@ static void backward_linear(const network_t *net, const layer_t *l, int frac, in
     int bits = l->range->weight_frac + RESIDUAL_BITS;
     int shift = frac + x_frac + lr_shift - bits;
     /* One position and no scaling by row: the row's gradient need not be written down. */
-    int outer = l->kind == DENSE && !standardize;
+    int outer = l->g.kind == DENSE && !standardize;
     shift = shift < 0 ? 0 : shift;
     if (back)
-        memset(l->behind, 0, (size_t)n_in(l) * sizeof *l->behind);
-    for (int r = 0; r < l->rows; r++) {
-        int16_t *m = l->masters + r * l->columns;
+        memset(l->behind, 0, (size_t)n_in(&l->g) * sizeof *l->behind);
+    for (int r = 0; r < l->g.rows; r++) {
+        int16_t *m = l->masters + r * l->g.columns;
         int32_t total = 0;
-        if (l->trainable && !outer)
-            memset(net->row, 0, l->columns * sizeof *net->row);
-        for (int position = 0; position < positions(l); position++) {
-            int32_t e = l->errors[position * l->rows + r];
+        if (l->g.trainable && !outer)
+            memset(net->row, 0, l->g.columns * sizeof *net->row);
+        for (int position = 0; position < positions(&l->g); position++) {
+            int32_t e = l->errors[position * l->g.rows + r];
             pieces_t p;
             if (!e)
                 continue;
             total += e;
             if (outer) {
-                if (back && l->trainable)
-                    add_masters(l->behind, m, e, l->columns);
+                if (back && l->g.trainable)
+                    add_masters(l->behind, m, e, l->g.columns);
                 else if (back)
-                    add_bytes(l->behind, l->weights + r * l->columns, e, l->columns);
-                if (l->trainable && shift < 16)
-                    step_inputs(m, l->input, e * (1 << (16 - shift)), l->columns);
+                    add_bytes(l->behind, l->weights + r * l->g.columns, e, l->g.columns);
+                if (l->g.trainable && shift < 16)
+                    step_inputs(m, l->input, e * (1 << (16 - shift)), l->g.columns);
                 continue;
             }
-            pieces_of(l, position, &p);
+            pieces_of(&l->g, position, &p);
             if (back)
                 back_through(l, &p, r, e);
-            if (l->trainable)
+            if (l->g.trainable)
                 add_gradient(l, &p, r, e, net->row);
         }
-        if (!l->trainable)
+        if (!l->g.trainable)
             continue;
         if (!outer)
             step_gradient(m, net->row, standardize ? standardized(l, net->row) + lr_shift - bits
-                                                   : shift, l->columns);
+                                                   : shift, l->g.columns);
         l->biases[r] = clip(l->biases[r] - rnd(total, frac + lr_shift - BIAS_FRAC),
                             -BIAS_MAX, BIAS_MAX);
     }
@@ -387,10 +298,10 @@ static void backward(const network_t *net, const int8_t *fracs, int lr_shift,
     int lost = normalize(net->layers[n].errors, net->logits, classes(net));
     for (; lost >= 0; n--) {
         const layer_t *l = &net->layers[n];
-        if (!is_linear(l)) {
-            backward_pool(l);
-            if (l->kind == AVERAGE_POOL)
-                frac += bit_length(l->columns) - 1;
+        if (!is_linear(&l->g)) {
+            backward_pool(&l->g, l->input, l->errors, 0, (int8_t *)l->behind);
+            if (l->g.kind == AVERAGE_POOL)
+                frac += bit_length(l->g.columns) - 1;
             continue;
         }
         frac -= lost;
@@ -399,17 +310,17 @@ static void backward(const network_t *net, const int8_t *fracs, int lr_shift,
         if (n == net->first)
             return;
         frac += l->range->weight_frac;
-        for (int i = 0; i < n_in(l); i++)
+        for (int i = 0; i < n_in(&l->g); i++)
             if (!l->input[i])
                 l->behind[i] = 0;
-        lost = normalize((int8_t *)l->behind, l->behind, n_in(l));
+        lost = normalize((int8_t *)l->behind, l->behind, n_in(&l->g));
     }
 }
 
 /* The weights' format: their largest master keeps within 1/4 to 3/4 of its range. */
 static void widen(const layer_t *l) {
     int32_t peak = 0;
-    int n = l->rows * l->columns;
+    int n = l->g.rows * l->g.columns;
     for (int i = 0; i < n; i++) {
         int32_t m = l->masters[i] ^ (l->masters[i] >> 15);
         peak = m > peak ? m : peak;
@@ -434,7 +345,7 @@ int train_step(const network_t *net, int label, const settings_t *settings) {
     }
     if (++*net->samples % RANGE_PERIOD == 0)
         for (int n = net->first; n < net->n_layers; n++)
-            if (net->layers[n].trainable)
+            if (net->layers[n].g.trainable)
                 widen(&net->layers[n]);
     return loss;
 }

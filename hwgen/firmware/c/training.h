@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-typedef enum { DENSE, CONV, DEPTHWISE, MAX_POOL, AVERAGE_POOL } kind_t;
+#include "geometry.h"
 
 /* What training changes beside weights and biases. */
 typedef struct {
@@ -16,12 +16,7 @@ typedef struct {
 } range_t;
 
 typedef struct {
-    uint8_t kind, relu, trainable;
-    uint16_t h, w, c;           /* input: rows, columns, channels */
-    uint16_t out_h, out_w, rows;
-    uint8_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w;
-    uint16_t columns;           /* weights of a row */
-    uint16_t reciprocal;        /* round(2**16 / columns) */
+    geometry_t g;
     int8_t *input, *output;     /* in the arena */
     int8_t *errors;             /* of the output: [positions, rows] */
     int32_t *behind;            /* of the input, before they are bytes */
