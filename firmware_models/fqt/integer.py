@@ -251,8 +251,9 @@ def _widen(s: LayerState) -> None:
 
 
 def _backward(layers, state: State, kept: _Pass, errors, lr_shift: int, settings) -> None:
-    first = min(n for n, layer in enumerate(layers) if layer.trainable)
-    errors, frac = normalized(errors, ERROR_FRAC)
+    linear = [n for n, layer in enumerate(layers) if layer.is_linear]
+    first = min(n for n in linear if layers[n].trainable)
+    errors, frac = _arrived(layers[-1], state, errors, ERROR_FRAC, settings)
     for n in range(len(layers) - 1, first - 1, -1):
         layer, x = layers[n], kept.inputs[n]
         errors = errors.reshape(layer.positions, layer.rows)
@@ -265,13 +266,19 @@ def _backward(layers, state: State, kept: _Pass, errors, lr_shift: int, settings
             frac += layer.columns.bit_length() - 1
             continue
         s = state.layers[layer.name]
-        errors = _chosen(s, errors, frac, settings)
         behind = layer.backward(s.master >> RESIDUAL_BITS, errors) * (x > 0) if n > first else None
         if layer.trainable:
             _update(s, layer.gradient(layer.unfold(x), errors), errors.sum(0), frac, kept.fracs[n],
                     lr_shift, settings.standardize)
         if n > first:
-            errors, frac = normalized(behind, frac + s.weight_frac)
+            before = layers[max(m for m in linear if m < n)]
+            errors, frac = _arrived(before, state, behind, frac + s.weight_frac, settings)
+
+
+def _arrived(layer: Layer, state: State, errors, frac: int, settings) -> tuple[np.ndarray, int]:
+    """Errors of what a layer delivers, behind pools that follow it, as bytes: those that count."""
+    errors, frac = normalized(errors, frac)
+    return _chosen(state.layers[layer.name], errors.reshape(-1, layer.rows), frac, settings), frac
 
 
 def _to_largest(layer: Layer, x, errors) -> np.ndarray:

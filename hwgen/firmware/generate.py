@@ -72,8 +72,10 @@ def generate(layers, state: State, folder, *, settings: Settings | None = None,
     (folder / "board").mkdir(parents=True, exist_ok=True)
     first = min(n for n, layer in enumerate(layers) if layer.trainable)
     trained = [layer for layer in layers if layer.trainable]
-    by_row = [layer for layer in trained if layer.kind != "dense" or settings.standardize]
-    row = WORD * max((layer.columns for layer in by_row), default=0)
+    # A row's gradient, in words, or what kernels see at two positions, in half words; dense layers
+    # have one position, and need their gradient for its mean alone.
+    row = WORD * max(layer.columns if layer.kind != "dense" or settings.standardize
+                     else -(-layer.columns // 2) for layer in layers if layer.is_linear)
     magnitudes = WORD * max(layer.rows for layer in layers[first:])
     at, arena = place(buffers_of(layers, first=first, scratch=row + magnitudes))
 

@@ -50,13 +50,12 @@ def buffers_of(layers, *, first: int, scratch: int) -> list[Buffer]:
     first : int
         The first layer that trains.
     scratch : int
-        Bytes that the backward pass needs beside its tensors.
+        Bytes that both passes need beside their tensors.
     """
     n_layers = len(layers)
     end = 2 * n_layers - 1
-    found = [Buffer("logits", WORD * layers[-1].rows, n_layers - 1, n_layers)]
-    if scratch:
-        found.append(Buffer("scratch", scratch, n_layers, end))
+    found = [Buffer("logits", WORD * layers[-1].rows, n_layers - 1, n_layers),
+             Buffer("scratch", scratch, 0, end)]
     for n, layer in enumerate(layers):
         back = end - n
         found.append(Buffer(f"input{n}", layer.n_in, n - 1, back if n >= first else n))

@@ -31,50 +31,101 @@ static inline int bit_length(uint32_t x) {
     return x ? 32 - __builtin_clz(x) : 0;
 }
 
-/* sum of x * (m >> 8): bytes with the deployed weights of 16-bit masters. */
-static inline int32_t dot_masters(const int8_t *x, const int16_t *m, int n) {
-    const int8_t *w = (const int8_t *)m + 1;    /* little endian: the upper byte */
-    int32_t sum = 0;
-    for (; n >= 4; n -= 4, x += 4, w += 8)
-        sum += x[0] * w[0] + x[1] * w[2] + x[2] * w[4] + x[3] * w[6];
-    for (; n; n--, x++, w += 2)
-        sum += *x * *w;
-    return sum;
+/* Weights are the upper bytes of 16-bit masters, or bytes where they do not train. */
+typedef struct {
+    const int16_t *masters;     /* NULL: they do not train */
+    const int8_t *bytes;
+} weights_t;
+
+static inline int32_t weight(weights_t w, int i) {
+    return w.masters ? w.masters[i] >> RESIDUAL_BITS : w.bytes[i];
 }
 
-/* sum of x * w: bytes with weights that do not train. */
-static inline int32_t dot_bytes(const int8_t *x, const int8_t *w, int n) {
-    int32_t sum = 0;
 #if HAS_DSP
-    for (; n >= 4; n -= 4, x += 4, w += 4) {
-        uint32_t a, b;
-        memcpy(&a, x, 4);
-        memcpy(&b, w, 4);
-        sum = __smlad(__sxtb16(a), __sxtb16(b), sum);
-        sum = __smlad(__sxtb16(a >> 8 | a << 24), __sxtb16(b >> 8 | b << 24), sum);
+static inline uint32_t word(const void *from) {
+    uint32_t x;
+    memcpy(&x, from, 4);
+    return x;
+}
+
+static inline uint32_t rotated(uint32_t x) { return x >> 8 | x << 24; }
+
+/* Four weights from i on, as two pairs of 16 bits. */
+static inline void four(weights_t w, int i, uint32_t *low, uint32_t *high) {
+    if (w.masters) {
+        *low = __sxtb16(rotated(word(w.masters + i)));
+        *high = __sxtb16(rotated(word(w.masters + i + 2)));
+    } else {
+        uint32_t even = __sxtb16(word(w.bytes + i)), odd = __sxtb16(rotated(word(w.bytes + i)));
+        *low = (even & 0xFFFF) | odd << 16;
+        *high = even >> 16 | (odd & 0xFFFF0000u);
+    }
+}
+#endif
+
+/* Sums of x * w and of y * w: two positions share the work of unpacking weights. */
+static inline void dot2(const int16_t *x, const int16_t *y, weights_t w, int n, int32_t sums[2]) {
+    int32_t a = 0, b = 0;
+    int i = 0;
+#if HAS_DSP
+    for (; i + 4 <= n; i += 4) {
+        uint32_t low, high;
+        four(w, i, &low, &high);
+        a = __smlad(word(x + i), low, a);
+        b = __smlad(word(y + i), low, b);
+        a = __smlad(word(x + i + 2), high, a);
+        b = __smlad(word(y + i + 2), high, b);
     }
 #endif
-    for (; n; n--)
-        sum += *x++ * *w++;
-    return sum;
+    for (; i < n; i++) {
+        int32_t one = weight(w, i);
+        a += x[i] * one;
+        b += y[i] * one;
+    }
+    sums[0] = a;
+    sums[1] = b;
 }
 
-/* sum += e * (m >> 8): an error on its way back through a row of weights. */
-static inline void add_masters(int32_t *sum, const int16_t *m, int32_t e, int n) {
-    const int8_t *w = (const int8_t *)m + 1;
-    for (; n; n--, w += 2)
-        *sum++ += e * *w;
+static inline int32_t dot(const int16_t *x, weights_t w, int n) {
+    int32_t a = 0;
+    int i = 0;
+#if HAS_DSP
+    for (; i + 4 <= n; i += 4) {
+        uint32_t low, high;
+        four(w, i, &low, &high);
+        a = __smlad(word(x + i), low, a);
+        a = __smlad(word(x + i + 2), high, a);
+    }
+#endif
+    for (; i < n; i++)
+        a += x[i] * weight(w, i);
+    return a;
 }
 
-static inline void add_bytes(int32_t *sum, const int8_t *w, int32_t e, int n) {
-    for (; n; n--)
-        *sum++ += e * *w++;
+/* sum += e * w: an error on its way back through a row of weights. */
+static inline void add_weights(int32_t *sum, weights_t w, int32_t e, int n) {
+    int i = 0;
+    for (; i + 4 <= n; i += 4) {
+        sum[i] += e * weight(w, i);
+        sum[i + 1] += e * weight(w, i + 1);
+        sum[i + 2] += e * weight(w, i + 2);
+        sum[i + 3] += e * weight(w, i + 3);
+    }
+    for (; i < n; i++)
+        sum[i] += e * weight(w, i);
 }
 
 /* g += e * x: a row's gradient. */
 static inline void add_inputs(int32_t *g, const int8_t *x, int32_t e, int n) {
-    for (; n; n--)
-        *g++ += e * *x++;
+    int i = 0;
+    for (; i + 4 <= n; i += 4) {
+        g[i] += e * x[i];
+        g[i + 1] += e * x[i + 1];
+        g[i + 2] += e * x[i + 2];
+        g[i + 3] += e * x[i + 3];
+    }
+    for (; i < n; i++)
+        g[i] += e * x[i];
 }
 
 static inline int16_t saturated(int32_t m) {

@@ -33,6 +33,8 @@ static void POOL(backward_pool)(const geometry_t *g, const VALUE *x, const VALUE
         pieces_of(g, position, &p);
         for (int r = 0; r < g->rows; r++, e++) {
             int best = p.at[0].input + r;
+            if (*e == none)
+                continue;
             for (int k = 0; k < p.count; k++)
                 for (int i = 0; i < p.length; i++) {
                     int at = p.at[k].input + i * g->c + r;

@@ -20,21 +20,34 @@ static int32_t aligned(int32_t bias, int frac) {
                              : bias >> (BIAS_FRAC - frac);
 }
 
-static int32_t sum_of(const layer_t *l, const pieces_t *p, int r) {
+static weights_t weights_of(const layer_t *l, int r) {
+    int at = r * l->g.columns;
+    return l->g.trainable ? (weights_t){l->masters + at, NULL} : (weights_t){NULL, l->weights + at};
+}
+
+/* What a kernel sees at a position, 0 where it is padding: the n-th of two such rows. */
+static int16_t *unfold(const network_t *net, const layer_t *l, int position, int n) {
+    int16_t *to = (int16_t *)net->row + n * l->g.columns;
+    pieces_t p;
+    pieces_of(&l->g, position, &p);
+    if (p.count * p.length != l->g.columns)
+        memset(to, 0, l->g.columns * sizeof *to);
+    for (int k = 0; k < p.count; k++) {
+        const int8_t *x = l->input + p.at[k].input;
+        int16_t *y = to + p.at[k].column;
+        for (int i = 0; i < p.length; i++)
+            y[i] = x[i];
+    }
+    return to;
+}
+
+static int32_t sum_by_channel(const layer_t *l, const pieces_t *p, int r) {
+    weights_t w = weights_of(l, r);
     int32_t sum = 0;
     for (int k = 0; k < p->count; k++) {
-        const int8_t *x = l->input + p->at[k].input;
-        int column = r * l->g.columns + p->at[k].column;
-        if (l->g.kind == DEPTHWISE) {
-            for (int i = 0; i < p->length; i++)
-                sum += x[i * l->g.c + r] *
-                       (l->g.trainable ? l->masters[column + i] >> RESIDUAL_BITS
-                                       : l->weights[column + i]);
-        } else if (l->g.trainable) {
-            sum += dot_masters(x, l->masters + column, p->length);
-        } else {
-            sum += dot_bytes(x, l->weights + column, p->length);
-        }
+        const int8_t *x = l->input + p->at[k].input + r;
+        for (int i = 0; i < p->length; i++)
+            sum += x[i * l->g.c] * weight(w, p->at[k].column + i);
     }
     return sum;
 }
@@ -63,30 +76,53 @@ static void follow(range_t *range, int32_t peak) {
     }
 }
 
+/* How sums become outputs. */
+typedef struct {
+    int frac, shift;
+    int32_t peak;               /* the largest output so far */
+} output_t;
+
+static void deliver(const network_t *net, const layer_t *l, output_t *out, int position, int r,
+                    int32_t sum) {
+    sum += aligned(l->biases[r], out->frac);
+    if (!l->g.relu) {
+        net->logits[r] = sum;
+        return;
+    }
+    sum = rnd(sum, out->shift);
+    out->peak = sum > out->peak ? sum : out->peak;
+    l->output[position * l->g.rows + r] = (int8_t)clip(sum, 0, FEATURE_MAX);
+}
+
 /* Returns the fraction bits of the outputs. */
-static int forward_linear(const layer_t *l, int frac, int32_t *logits, int training) {
-    int8_t *y = l->output;
-    int32_t peak = 0;
+static int forward_linear(const network_t *net, const layer_t *l, int frac, int training) {
+    int out_frac = l->range->out_frac, n = positions(&l->g), columns = l->g.columns, position = 0;
     frac += l->range->weight_frac;
-    int shift = frac - l->range->out_frac, out_frac = l->range->out_frac;
-    for (int position = 0; position < positions(&l->g); position++) {
+    output_t out = {frac, frac - out_frac, 0};
+    for (; l->g.kind == DEPTHWISE && position < n; position++) {
         pieces_t p;
         pieces_of(&l->g, position, &p);
+        for (int r = 0; r < l->g.rows; r++)
+            deliver(net, l, &out, position, r, sum_by_channel(l, &p, r));
+    }
+    for (; position + 2 <= n; position += 2) {
+        const int16_t *x = unfold(net, l, position, 0), *y = unfold(net, l, position + 1, 1);
         for (int r = 0; r < l->g.rows; r++) {
-            int32_t acc = sum_of(l, &p, r) + aligned(l->biases[r], frac);
-            if (!l->g.relu) {
-                logits[r] = acc;
-                continue;
-            }
-            acc = rnd(acc, shift);
-            peak = acc > peak ? acc : peak;
-            *y++ = (int8_t)clip(acc, 0, FEATURE_MAX);
+            int32_t sums[2];
+            dot2(x, y, weights_of(l, r), columns, sums);
+            deliver(net, l, &out, position, r, sums[0]);
+            deliver(net, l, &out, position + 1, r, sums[1]);
         }
+    }
+    if (position < n) {
+        const int16_t *x = unfold(net, l, position, 0);
+        for (int r = 0; r < l->g.rows; r++)
+            deliver(net, l, &out, position, r, dot(x, weights_of(l, r), columns));
     }
     if (!l->g.relu)
         return frac;
     if (training && l->g.trainable)
-        follow(l->range, peak);
+        follow(l->range, out.peak);
     return out_frac;
 }
 
@@ -113,7 +149,7 @@ static int forward(const network_t *net, int8_t *fracs, int training) {
         if (fracs)
             fracs[n] = (int8_t)frac;
         if (is_linear(&l->g))
-            frac = forward_linear(l, frac, net->logits, training);
+            frac = forward_linear(net, l, frac, training);
         else
             forward_pool(&l->g, l->input, l->output);
     }
@@ -179,43 +215,45 @@ static int normalize(int8_t *to, const int32_t *from, int n) {
     return largest ? shift : -1;
 }
 
-/* Keeps the errors of the structures that learn from this sample; the others become 0. */
-static void choose(const network_t *net, const layer_t *l, int frac, const settings_t *settings) {
+/* Keeps the errors of the structures of l that learn from this sample; the others become 0. They
+ * are those of what l delivers, n in all, maybe behind a pool. */
+static void choose(const network_t *net, const layer_t *l, int8_t *errors, int n, int frac,
+                   const settings_t *settings) {
     uint32_t *size = net->magnitudes, total = 0;
-    int n = l->g.rows;
+    int rows = l->g.rows, shift = frac - SUM_FRAC;
     if (settings->lmin >= FRACTION_ONE)
         return;
-    memset(size, 0, (size_t)n * sizeof *size);
-    for (int position = 0; position < positions(&l->g); position++)
-        for (int r = 0; r < n; r++)
-            size[r] += magnitude(l->errors[position * n + r]);
-    for (int r = 0; r < n; r++)
+    memset(size, 0, (size_t)rows * sizeof *size);
+    for (const int8_t *e = errors; e < errors + n; e += rows)
+        for (int r = 0; r < rows; r++)
+            size[r] += magnitude(e[r]);
+    for (int r = 0; r < rows; r++)
         total += size[r];
-    int shift = frac - SUM_FRAC;
-    uint64_t e = shift <= 0 ? (uint64_t)total << -shift : ((total >> (shift - 1)) + 1) >> 1;
-    e = e < SUM_MAX ? e : SUM_MAX;
-    if (e > l->range->error_max)
-        l->range->error_max = (uint32_t)e;
-    top_k(size, n, k_of((uint32_t)e, l->range->error_max, n, settings->lmin, settings->lmax));
-    for (int r = 0; r < n; r++)
-        for (int position = 0; !size[r] && position < positions(&l->g); position++)
-            l->errors[position * n + r] = 0;
+    uint64_t sum = shift <= 0 ? (uint64_t)total << -shift : ((total >> (shift - 1)) + 1) >> 1;
+    sum = sum < SUM_MAX ? sum : SUM_MAX;
+    if (sum > l->range->error_max)
+        l->range->error_max = (uint32_t)sum;
+    top_k(size, rows, k_of((uint32_t)sum, l->range->error_max, rows, settings->lmin,
+                           settings->lmax));
+    for (int r = 0; r < rows; r++)
+        for (int i = r; !size[r] && i < n; i += rows)
+            errors[i] = 0;
 }
 
 /* Errors of the input that come through row r. */
 static void back_through(const layer_t *l, const pieces_t *p, int r, int32_t e) {
     for (int k = 0; k < p->count; k++) {
         int32_t *behind = l->behind + p->at[k].input;
-        int column = r * l->g.columns + p->at[k].column;
+        weights_t w = weights_of(l, r);
         if (l->g.kind == DEPTHWISE) {
             for (int i = 0; i < p->length; i++)
-                behind[i * l->g.c + r] += e * (l->g.trainable ? l->masters[column + i] >> RESIDUAL_BITS
-                                                          : l->weights[column + i]);
-        } else if (l->g.trainable) {
-            add_masters(behind, l->masters + column, e, p->length);
-        } else {
-            add_bytes(behind, l->weights + column, e, p->length);
+                behind[i * l->g.c + r] += e * weight(w, p->at[k].column + i);
+            continue;
         }
+        if (w.masters)
+            add_weights(behind, (weights_t){w.masters + p->at[k].column, NULL}, e, p->length);
+        else
+            add_weights(behind, (weights_t){NULL, w.bytes + p->at[k].column}, e, p->length);
     }
 }
 
@@ -268,10 +306,8 @@ static void backward_linear(const network_t *net, const layer_t *l, int frac, in
                 continue;
             total += e;
             if (outer) {
-                if (back && l->g.trainable)
-                    add_masters(l->behind, m, e, l->g.columns);
-                else if (back)
-                    add_bytes(l->behind, l->weights + r * l->g.columns, e, l->g.columns);
+                if (back)
+                    add_weights(l->behind, weights_of(l, r), e, l->g.columns);
                 if (l->g.trainable && shift < 16)
                     step_inputs(m, l->input, e * (1 << (16 - shift)), l->g.columns);
                 continue;
@@ -292,28 +328,39 @@ static void backward_linear(const network_t *net, const layer_t *l, int frac, in
     }
 }
 
+/* The layer with weights whose outputs, pooled or not, are the input of layer n. */
+static const layer_t *before(const network_t *net, int n) {
+    do
+        n--;
+    while (!is_linear(&net->layers[n].g));
+    return &net->layers[n];
+}
+
 static void backward(const network_t *net, const int8_t *fracs, int lr_shift,
                      const settings_t *settings) {
-    int n = net->n_layers - 1, frac = ERROR_FRAC;
-    int lost = normalize(net->layers[n].errors, net->logits, classes(net));
-    for (; lost >= 0; n--) {
-        const layer_t *l = &net->layers[n];
-        if (!is_linear(&l->g)) {
+    int n = net->n_layers - 1, frac = ERROR_FRAC, size = classes(net);
+    const layer_t *l = &net->layers[n];
+    int8_t *errors = l->errors;
+    int lost = normalize(errors, net->logits, size);
+    while (lost >= 0) {
+        frac -= lost;
+        choose(net, l, errors, size, frac, settings);
+        for (l = &net->layers[n]; !is_linear(&l->g); l = &net->layers[--n]) {
             backward_pool(&l->g, l->input, l->errors, 0, (int8_t *)l->behind);
             if (l->g.kind == AVERAGE_POOL)
                 frac += bit_length(l->g.columns) - 1;
-            continue;
         }
-        frac -= lost;
-        choose(net, l, frac, settings);
         backward_linear(net, l, frac, fracs[n], lr_shift, settings->standardize);
         if (n == net->first)
             return;
         frac += l->range->weight_frac;
-        for (int i = 0; i < n_in(&l->g); i++)
-            if (!l->input[i])
+        size = n_in(&l->g);
+        for (int i = 0; i < size; i++)
+            if (l->input[i] <= 0)
                 l->behind[i] = 0;
-        lost = normalize((int8_t *)l->behind, l->behind, n_in(&l->g));
+        errors = (int8_t *)l->behind;
+        lost = normalize(errors, l->behind, size);
+        l = before(net, n--);
     }
 }
 
