@@ -4,6 +4,7 @@
 #ifndef KERNELS_H
 #define KERNELS_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -37,8 +38,27 @@ typedef struct {
     const int8_t *bytes;
 } weights_t;
 
-static inline int32_t weight(weights_t w, int i) {
+/* Loops over weights are compiled twice, for each kind of them: a test within costs as much as the
+ * product. */
+#define INLINE static inline __attribute__((always_inline))
+#define FOR_EACH_KIND(w, call) \
+    do { \
+        const weights_t given = (w); \
+        if (given.masters) { \
+            const weights_t w = {given.masters, NULL}; \
+            call; \
+        } else { \
+            const weights_t w = {NULL, given.bytes}; \
+            call; \
+        } \
+    } while (0)
+
+INLINE int32_t weight(weights_t w, int i) {
     return w.masters ? w.masters[i] >> RESIDUAL_BITS : w.bytes[i];
+}
+
+static inline weights_t from(weights_t w, int i) {
+    return w.masters ? (weights_t){w.masters + i, NULL} : (weights_t){NULL, w.bytes + i};
 }
 
 #if HAS_DSP
@@ -48,23 +68,27 @@ static inline uint32_t word(const void *from) {
     return x;
 }
 
-static inline uint32_t rotated(uint32_t x) { return x >> 8 | x << 24; }
+/* Bytes 1 and 3 as 16 bits; the intrinsic cannot name the rotation that comes for free. */
+static inline uint32_t odd_bytes(uint32_t x) {
+    uint32_t y;
+    __asm("sxtb16 %0, %1, ror #8" : "=r"(y) : "r"(x));
+    return y;
+}
 
 /* Four weights from i on, as two pairs of 16 bits. */
-static inline void four(weights_t w, int i, uint32_t *low, uint32_t *high) {
+INLINE void four(weights_t w, int i, uint32_t *low, uint32_t *high) {
     if (w.masters) {
-        *low = __sxtb16(rotated(word(w.masters + i)));
-        *high = __sxtb16(rotated(word(w.masters + i + 2)));
+        *low = odd_bytes(word(w.masters + i));
+        *high = odd_bytes(word(w.masters + i + 2));
     } else {
-        uint32_t even = __sxtb16(word(w.bytes + i)), odd = __sxtb16(rotated(word(w.bytes + i)));
+        uint32_t even = __sxtb16(word(w.bytes + i)), odd = odd_bytes(word(w.bytes + i));
         *low = (even & 0xFFFF) | odd << 16;
         *high = even >> 16 | (odd & 0xFFFF0000u);
     }
 }
 #endif
 
-/* Sums of x * w and of y * w: two positions share the work of unpacking weights. */
-static inline void dot2(const int16_t *x, const int16_t *y, weights_t w, int n, int32_t sums[2]) {
+INLINE void dot2_kind(const int16_t *x, const int16_t *y, weights_t w, int n, int32_t sums[2]) {
     int32_t a = 0, b = 0;
     int i = 0;
 #if HAS_DSP
@@ -86,7 +110,12 @@ static inline void dot2(const int16_t *x, const int16_t *y, weights_t w, int n, 
     sums[1] = b;
 }
 
-static inline int32_t dot(const int16_t *x, weights_t w, int n) {
+/* Sums of x * w and of y * w: two positions share the work of unpacking weights. */
+static inline void dot2(const int16_t *x, const int16_t *y, weights_t w, int n, int32_t sums[2]) {
+    FOR_EACH_KIND(w, dot2_kind(x, y, w, n, sums));
+}
+
+INLINE int32_t dot_kind(const int16_t *x, weights_t w, int n) {
     int32_t a = 0;
     int i = 0;
 #if HAS_DSP
@@ -102,8 +131,13 @@ static inline int32_t dot(const int16_t *x, weights_t w, int n) {
     return a;
 }
 
-/* sum += e * w: an error on its way back through a row of weights. */
-static inline void add_weights(int32_t *sum, weights_t w, int32_t e, int n) {
+static inline int32_t dot(const int16_t *x, weights_t w, int n) {
+    int32_t sum;
+    FOR_EACH_KIND(w, sum = dot_kind(x, w, n));
+    return sum;
+}
+
+INLINE void add_weights_kind(int32_t *sum, weights_t w, int32_t e, int n) {
     int i = 0;
     for (; i + 4 <= n; i += 4) {
         sum[i] += e * weight(w, i);
@@ -113,6 +147,11 @@ static inline void add_weights(int32_t *sum, weights_t w, int32_t e, int n) {
     }
     for (; i < n; i++)
         sum[i] += e * weight(w, i);
+}
+
+/* sum += e * w: an error on its way back through a row of weights. */
+static inline void add_weights(int32_t *sum, weights_t w, int32_t e, int n) {
+    FOR_EACH_KIND(w, add_weights_kind(sum, w, e, n));
 }
 
 /* g += e * x: a row's gradient. */

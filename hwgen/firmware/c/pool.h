@@ -6,19 +6,25 @@
  *   POOL(name)      name of a function */
 
 static void POOL(forward_pool)(const geometry_t *g, const VALUE *x, VALUE *y) {
-    for (int position = 0; position < positions(g); position++) {
+    for (int position = 0; position < positions(g); position++, y += g->rows) {
         pieces_t p;
         pieces_of(g, position, &p);
-        for (int r = 0; r < g->rows; r++) {
-            SUM sum = 0;
-            VALUE largest = x[p.at[0].input + r];
+        if (g->kind == MAX_POOL) {
             for (int k = 0; k < p.count; k++)
                 for (int i = 0; i < p.length; i++) {
-                    VALUE one = x[p.at[k].input + i * g->c + r];
-                    sum += one;
-                    largest = one > largest ? one : largest;
+                    const VALUE *one = x + p.at[k].input + i * g->c;
+                    for (int r = 0; r < g->rows; r++)
+                        if (k + i == 0 || one[r] > y[r])
+                            y[r] = one[r];
                 }
-            *y++ = g->kind == MAX_POOL ? largest : (VALUE)MEAN(sum, g);
+            continue;
+        }
+        for (int r = 0; r < g->rows; r++) {
+            SUM sum = 0;
+            for (int k = 0; k < p.count; k++)
+                for (int i = 0; i < p.length; i++)
+                    sum += x[p.at[k].input + i * g->c + r];
+            y[r] = (VALUE)MEAN(sum, g);
         }
     }
 }

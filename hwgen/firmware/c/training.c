@@ -203,16 +203,20 @@ static uint32_t magnitude(int32_t x) { return (uint32_t)(x < 0 ? -x : x); }
 /* Errors as bytes, the largest with 7 bits. `to` may be `from`: bytes never overtake words.
  * Returns how many bits they lost, or -1 where all are 0. */
 static int normalize(int8_t *to, const int32_t *from, int n) {
-    uint32_t largest = 0;
-    for (int i = 0; i < n; i++) {
-        uint32_t m = magnitude(from[i]);
-        largest = m > largest ? m : largest;
+    uint32_t bits = 0;
+    for (int i = 0; i < n; i++)         /* as long as the largest of them */
+        bits |= magnitude(from[i]);
+    int shift = bit_length(bits) - 7;
+    if (shift <= 0) {
+        for (int i = 0; i < n; i++)
+            to[i] = (int8_t)from[i];
+        return bits ? 0 : -1;
     }
-    int shift = bit_length(largest) - 7;
-    shift = shift < 0 ? 0 : shift;
-    for (int i = 0; i < n; i++)
-        to[i] = (int8_t)clip(rnd(from[i], shift), -127, 127);
-    return largest ? shift : -1;
+    for (int i = 0; i < n; i++) {
+        int32_t e = ((from[i] >> (shift - 1)) + 1) >> 1;
+        to[i] = (int8_t)(e > 127 ? 127 : e < -127 ? -127 : e);
+    }
+    return shift;
 }
 
 /* Keeps the errors of the structures of l that learn from this sample; the others become 0. They
@@ -250,10 +254,7 @@ static void back_through(const layer_t *l, const pieces_t *p, int r, int32_t e) 
                 behind[i * l->g.c + r] += e * weight(w, p->at[k].column + i);
             continue;
         }
-        if (w.masters)
-            add_weights(behind, (weights_t){w.masters + p->at[k].column, NULL}, e, p->length);
-        else
-            add_weights(behind, (weights_t){NULL, w.bytes + p->at[k].column}, e, p->length);
+        add_weights(behind, from(w, p->at[k].column), e, p->length);
     }
 }
 
@@ -283,11 +284,36 @@ static int standardized(const layer_t *l, int32_t *row) {
     return bits < 0 ? 0 : bits;
 }
 
-/* One walk over the rows: errors go back through a row before it changes. */
-static void backward_linear(const network_t *net, const layer_t *l, int frac, int x_frac,
-                            int lr_shift, int standardize) {
+/* What a row's errors do: they go back through its weights, and add up to its gradient. Returns
+ * their sum; *any tells whether there was one. */
+static int32_t walk(const network_t *net, const layer_t *l, int r, int back, int *any) {
+    const int8_t *e = l->errors + r;
+    int32_t total = 0;
+    int n = positions(&l->g), rows = l->g.rows;
+    *any = 0;
+    for (int position = 0; position < n; position++, e += rows) {
+        pieces_t p;
+        if (!*e)
+            continue;
+        if (!*any && l->g.trainable)
+            memset(net->row, 0, l->g.columns * sizeof *net->row);
+        *any = 1;
+        total += *e;
+        pieces_of(&l->g, position, &p);
+        if (back)
+            back_through(l, &p, r, *e);
+        if (l->g.trainable)
+            add_gradient(l, &p, r, *e, net->row);
+    }
+    return total;
+}
+
+/* Errors go back through each row before it changes. Rows that were not chosen have none; NULL:
+ * all were. */
+static void backward_linear(const network_t *net, const layer_t *l, const uint32_t *chosen,
+                            int frac, int x_frac, int lr_shift, int standardize) {
     int back = l != &net->layers[net->first];
-    int bits = l->range->weight_frac + RESIDUAL_BITS;
+    int bits = l->range->weight_frac + RESIDUAL_BITS, columns = l->g.columns;
     int shift = frac + x_frac + lr_shift - bits;
     /* One position and no scaling by row: the row's gradient need not be written down. */
     int outer = l->g.kind == DENSE && !standardize;
@@ -295,34 +321,22 @@ static void backward_linear(const network_t *net, const layer_t *l, int frac, in
     if (back)
         memset(l->behind, 0, (size_t)n_in(&l->g) * sizeof *l->behind);
     for (int r = 0; r < l->g.rows; r++) {
-        int16_t *m = l->masters + r * l->g.columns;
-        int32_t total = 0;
-        if (l->g.trainable && !outer)
-            memset(net->row, 0, l->g.columns * sizeof *net->row);
-        for (int position = 0; position < positions(&l->g); position++) {
-            int32_t e = l->errors[position * l->g.rows + r];
-            pieces_t p;
-            if (!e)
-                continue;
-            total += e;
-            if (outer) {
-                if (back)
-                    add_weights(l->behind, weights_of(l, r), e, l->g.columns);
-                if (l->g.trainable && shift < 16)
-                    step_inputs(m, l->input, e * (1 << (16 - shift)), l->g.columns);
-                continue;
-            }
-            pieces_of(&l->g, position, &p);
-            if (back)
-                back_through(l, &p, r, e);
-            if (l->g.trainable)
-                add_gradient(l, &p, r, e, net->row);
-        }
-        if (!l->g.trainable)
+        int16_t *m = l->masters + r * columns;
+        int32_t total = outer ? l->errors[r] : 0;
+        int any = total != 0;
+        if (chosen && !chosen[r])
+            continue;
+        if (!outer)
+            total = walk(net, l, r, back, &any);
+        else if (any && back)
+            add_weights(l->behind, weights_of(l, r), total, columns);
+        if (!any || !l->g.trainable)
             continue;
         if (!outer)
             step_gradient(m, net->row, standardize ? standardized(l, net->row) + lr_shift - bits
-                                                   : shift, l->g.columns);
+                                                   : shift, columns);
+        else if (shift < 16)
+            step_inputs(m, l->input, total * (1 << (16 - shift)), columns);
         l->biases[r] = clip(l->biases[r] - rnd(total, frac + lr_shift - BIAS_FRAC),
                             -BIAS_MAX, BIAS_MAX);
     }
@@ -350,7 +364,8 @@ static void backward(const network_t *net, const int8_t *fracs, int lr_shift,
             if (l->g.kind == AVERAGE_POOL)
                 frac += bit_length(l->g.columns) - 1;
         }
-        backward_linear(net, l, frac, fracs[n], lr_shift, settings->standardize);
+        backward_linear(net, l, settings->lmin < FRACTION_ONE ? net->magnitudes : NULL, frac,
+                        fracs[n], lr_shift, settings->standardize);
         if (n == net->first)
             return;
         frac += l->range->weight_frac;
