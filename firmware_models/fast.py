@@ -15,6 +15,7 @@ from .compiled import ACCUM, BIAS, Compiled
 from .learner import Learner
 from .network import Network
 from .noise import MASK, SERIAL_TAPS
+from .options import OF_HEAD, needed
 from .rules import node_probe
 from .settings import Settings
 
@@ -56,8 +57,8 @@ class FastLearner(Compiled):
     Raises
     ------
     ValueError
-        For another rule, layers that are not trainable, or formats whose numbers could need more
-        than 62 bits.
+        For another rule, `lmin` or `standardize`, layers that are not trainable, or formats whose
+        numbers could need more than 62 bits.
     """
     RULE = "np"
 
@@ -65,6 +66,14 @@ class FastLearner(Compiled):
         self._check_rule(settings)
         _check(network, residual)
         super().__init__(Learner(network, settings, residual), _arrays(network, residual))
+
+    @classmethod
+    def _check_rule(cls, settings: Settings) -> None:
+        super()._check_rule(settings)
+        for name in OF_HEAD:
+            if name in needed(settings):
+                raise ValueError(f"this compiled model does not know option {name}; take "
+                                 "firmware_models.learner.Learner")
 
     def _loop(self, *arguments) -> None:
         _learn(*arguments)

@@ -9,6 +9,7 @@ from .evolution import COLUMNS, Evolution
 from .line_rate import LineRate
 from .loss import cross_entropy, running_average
 from .network import Network
+from .options import check_head, needed
 from .prompt import check_rule, prompted
 from .settings import Settings
 from .snapshot import Snapshot
@@ -27,6 +28,9 @@ class State:
         "es": seed of the next probe.
     errors : int64 [outputs of the trainable stages]
         "np": accumulated error of each node, stage after stage.
+    error_max : int
+        "np" with `lmin` below 256: largest sum of the last layer's errors so far:
+        :mod:`firmware_models.partial_updates`.
     seeds, deltas : int64 [pairs]
         "es": the population under evaluation: seeds and summed loss differences (1/256 bit).
     batch_index : int
@@ -51,6 +55,7 @@ class State:
     biases: dict
     seed: int
     errors: np.ndarray
+    error_max: int = 0
     seeds: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     deltas: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     batch_index: int = 0
@@ -121,7 +126,7 @@ class Learner:
         none = np.zeros(0, np.int64)
         self.state = replace(self.state, seed=settings.seed, seeds=none, deltas=none,
                              batch_index=0, decays=0, decay_count=0, on=1, decided=1,
-                             errors=np.zeros_like(self.state.errors))
+                             errors=np.zeros_like(self.state.errors), error_max=0)
 
     def _checked(self, settings: Settings) -> Settings:
         """`settings`, or ValueError where this network cannot have them."""
@@ -132,6 +137,7 @@ class Learner:
             raise ValueError("momentum needs counters: a core with option momentum")
         check_rule(self.network, settings.rule)
         if settings.rule == "np":
+            check_head(needed(settings), self.network)
             for index in self.network.trainable:
                 fused_update.check(self.network.stages[index], self.residual,
                                    self.coefficient_bits)

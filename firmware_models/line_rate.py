@@ -22,9 +22,11 @@ from .dense import accumulate, activate, nodes
 from .fused_update import DELAY, apply, follow, step_of
 from .loss import cross_entropy, head_error
 from .network import Network
+from .partial_updates import partial
 from .progress import decay
 from .requantize import requantize
 from .rules import node_probe
+from .standardize import standardize
 
 
 class LineRate:
@@ -114,10 +116,14 @@ class LineRate:
         base = int(cross_entropy(activations[-1], label, last.result))
         errors, passes = state.errors.copy(), state.passes
         counts = base >= settings.skip
-        if self.head in layers and counts:
-            at = self.nodes_of(self.head)
-            errors[at] = node_probe.accumulate(
-                errors[at], head_error(activations[-1], label, last.result))
+        error_max = state.error_max
+        if self.head in layers:
+            terms, error_max = partial(head_error(activations[-1], label, last.result),
+                                       error_max, settings.lmin, settings.lmax)
+            if counts:
+                at = self.nodes_of(self.head)
+                errors[at] = node_probe.accumulate(
+                    errors[at], standardize(terms, settings.standardize))
         for index in reversed([i for i in layers if i != self.head]):
             if not settings.probes:
                 break
@@ -140,7 +146,7 @@ class LineRate:
                     errors[at] = node_probe.accumulate(errors[at], active * z * d)
             passes += settings.probes
         self.complete = layers
-        return replace(state, errors=errors, passes=passes)
+        return replace(state, errors=errors, error_max=error_max, passes=passes)
 
     def _draw(self, stage) -> np.ndarray:
         """Signs of a sample [n_out], drawn in the order in which the stage drains its outputs."""

@@ -15,6 +15,7 @@ from .cycles import SLOTS, Schedule, answer_cycles, interval_cycles
 from .fused_update import DELAY
 from .line_rate import LineRate
 from .network import Network
+from .partial_updates import delay_cycles
 from .rules.node_probe import MAX_PROBES
 from .sample_packets import beat_layout
 from .settings import Settings
@@ -41,7 +42,7 @@ class Geometry(NamedTuple):
 
 
 def schedule(network: Network, samples: int, settings: Settings, learn=True,
-             logits: bool = False, learned: int = 0) -> Schedule:
+             logits: bool = False, learned: int = 0, options=()) -> Schedule:
     """Schedule of `samples` samples through a core of rule "np", which is idle before.
 
     Parameters
@@ -55,6 +56,8 @@ def schedule(network: Network, samples: int, settings: Settings, learn=True,
         Logits follow each prediction.
     learned : int
         Samples learned from since the core was configured.
+    options : sequence of str
+        Of the core.
     """
     stages = network.stages
     learn = np.broadcast_to(np.asarray(learn, bool), (samples,))
@@ -78,13 +81,15 @@ def schedule(network: Network, samples: int, settings: Settings, learn=True,
     arrivals, answers = np.zeros(samples, np.int64), np.zeros(samples, np.int64)
     idle, passes = _run(geometry, tags, max(network.n_in, beat_layout(network).beats),
                         settings.probes, network.n_classes, answer_cycles(network, logits),
-                        len(stages) - 1 in trained, learned > 0, arrivals, answers)
+                        len(stages) - 1 in trained, learned > 0,
+                        delay_cycles(network.n_classes) if "topk" in options else 0, arrivals,
+                        answers)
     return Schedule(arrivals, answers, int(idle), int(passes))
 
 
 @njit(cache=True, nogil=True)
 def _run(geometry, tags, input_cycles, probes, n_classes, answer_length, head_trained, resumed,
-         arrivals, answers):
+         error_delay, arrivals, answers):
     words, drain_words, interval, drain, trained, hidden, n_out, sum_delay, delay = geometry
     n_stages, samples = len(words), len(tags)
     n_trained = 0
@@ -123,7 +128,7 @@ def _run(geometry, tags, input_cycles, probes, n_classes, answer_length, head_tr
     answered, step = 0, 0
     walk, waiting, error, asked = 0, 0, 0, 0
     loss_pipe, loss_tags = np.zeros(5, np.int64), np.zeros(5, np.int64)
-    error_pipe = np.zeros(2, np.int64)
+    error_pipe = np.zeros(2 + error_delay, np.int64)        # a ring
     held, its = 0, 0
     state, current, j, more = WAIT if resumed else IDLE, 0, 0, 0
     in_flight, idle, passes, counted = 0, 0, 0, 0
@@ -244,11 +249,12 @@ def _run(geometry, tags, input_cycles, probes, n_classes, answer_length, head_tr
         if last_class and not wants:
             take[loss_ring], release[loss_ring] = 1, 1
         loss_valid, loss_tag = loss_pipe[4], loss_tags[4]
-        error_valid = error_pipe[1]
+        error_at = cycle % len(error_pipe)
+        error_valid = error_pipe[error_at]
         for k in range(4, 0, -1):
             loss_pipe[k], loss_tags[k] = loss_pipe[k - 1], loss_tags[k - 1]
         loss_pipe[0], loss_tags[0] = done, tag
-        error_pipe[1], error_pipe[0] = error_pipe[0], walking and error
+        error_pipe[error_at] = walking and error
         walk = walk + 1 if walking and not last_class else 0
         if last_class:
             error = 0
@@ -315,16 +321,18 @@ def _run(geometry, tags, input_cycles, probes, n_classes, answer_length, head_tr
     return idle, passes
 
 
-def interval(network: Network, settings: Settings, samples: int = 256) -> float:
+def interval(network: Network, settings: Settings, samples: int = 256, options=()) -> float:
     """Cycles between samples in a steady stream that is learned from; settings without layers: not.
+
+    `options` are those of the core.
 
     The schedule is periodic after a few samples, at most every second one alike.
     """
-    arrivals = schedule(network, samples, settings).in_cycles
+    arrivals = schedule(network, samples, settings, options=options).in_cycles
     return float(arrivals[-1] - arrivals[-1 - samples // 4]) / (samples // 4)
 
 
-def shadow(network: Network, settings: Settings) -> dict:
+def shadow(network: Network, settings: Settings, options=()) -> dict:
     """How many probes cost no cycles, and what one more costs.
 
     Returns
@@ -332,7 +340,8 @@ def shadow(network: Network, settings: Settings) -> dict:
     dict with intervals : list of float for K = 0 to 32; inference : float; free : the largest K
     whose interval is that of inference, -1 where there is none; per_probe : cycles of the last one
     """
-    intervals = [interval(network, replace(settings, probes=k)) for k in range(MAX_PROBES + 1)]
+    intervals = [interval(network, replace(settings, probes=k), options=options)
+                 for k in range(MAX_PROBES + 1)]
     inference = interval(network, replace(settings, layers=()))
     free = max((k for k, cycles in enumerate(intervals) if cycles == inference), default=-1)
     return {"intervals": intervals, "inference": inference, "free": free,

@@ -2,6 +2,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from .partial_updates import ONE
 from .rules.es import SHAPED
 
 
@@ -48,6 +49,10 @@ OPTIONS = {
     "snapshot": Option(("np", "es"), "weights kept aside and restored", lambda s: False),
     "drift": Option(("np", "es"), "the running loss starts and stops learning",
                     lambda s: s.start > 0),
+    "topk": Option(("np",), "of the last layer, only nodes of large error are updated",
+                   lambda s: s.lmin < ONE),
+    "standardize": Option(("np",), "errors of the last layer as signs of one size",
+                          lambda s: s.standardize > 0),
 }
 
 # Options that others come with.
@@ -55,12 +60,23 @@ NEEDS = {"replay": "rounding"}
 # Options that cannot be had together.
 APART = {("momentum", "journal"): "its directions depend on all earlier updates",
          ("replay", "journal"): "its changes depend on earlier updates"}
+# Options of the delta rule, which the last layer learns by.
+OF_HEAD = ("topk", "standardize")
 
 
 def needed(settings) -> tuple[str, ...]:
     """Options that settings (:class:`firmware_models.settings.Settings`) cannot do without."""
     return tuple(name for name, option in OPTIONS.items()
                  if settings.rule in option.rules and option.used(settings))
+
+
+def check_head(options, network) -> None:
+    """ValueError for an option of the last layer's rule where that layer cannot learn."""
+    head = network.stages[-1]
+    for name in OF_HEAD:
+        if name in options and head.index not in network.trainable:
+            raise ValueError(f"option {name} is for the delta rule of the last layer, and "
+                             f"{head.dense.name} is not trainable; make it so, or build without")
 
 
 def checked(options, rules) -> tuple[str, ...]:

@@ -3,6 +3,7 @@ from dataclasses import dataclass, replace
 
 from .directions import SPARSE
 from .momentum import COUNTER_WORD
+from .partial_updates import ERROR_SUM_WIDTH, ONE, SHARE_WIDTH
 from .rounding import ROUNDINGS
 from .rules.es import FITNESSES, VOTE_WIDTH
 
@@ -159,6 +160,18 @@ REGISTERS = (
               options=("snapshot",)),
         Field("valid", 3, 1, "weights are kept; writing 1 forgets them", options=("snapshot",)),
     )),
+    Register("topk", 0x74, "rw", (
+        Field("lmin", 0, SHARE_WIDTH, "share of the last layer's nodes that a sample without error "
+              "updates, in 1/256; from 256 on all nodes are, whatever the error", ONE, NP,
+              options=("topk",)),
+        Field("lmax", 16, SHARE_WIDTH, "share that the sample of the largest error so far updates, "
+              "in 1/256", ONE, NP, options=("topk",)),
+    )),
+    _value("error_max", 0x78, ERROR_SUM_WIDTH, "largest sum of the last layer's errors that "
+           "a sample had since `seed` was written, in 1/256", rules=NP, options=("topk",)),
+    _value("standardize", 0x7C, SHARE_WIDTH, "errors of the last layer from this on, in 1/256, "
+           "count as 1, smaller ones as 0; 0: all as they are", "rw", rules=NP,
+           options=("standardize",)),
 )
 
 
@@ -200,6 +213,8 @@ def settings_fields(settings, registers: dict) -> dict[str, dict[str, int]]:
         "rate": {"lr_shift": settings.lr_shift, "head_shift": settings.head_shift,
                  "lr_decay": settings.lr_decay},
         "probes": {"value": settings.probes}, "skip": {"value": settings.skip},
+        "topk": {"lmin": settings.lmin, "lmax": settings.lmax},
+        "standardize": {"value": settings.standardize},
         "start": {"value": settings.start},
         "stop": {"value": settings.stop, "restart": int(settings.restart)},
         "vote": {"value": settings.vote},

@@ -3,6 +3,7 @@ from dataclasses import dataclass
 
 from . import directions, noise
 from .loss import LOSS_WIDTH
+from .partial_updates import ONE
 from .progress import DECAYS_MAX
 from .rounding import ROUNDINGS
 from .rules import es
@@ -42,6 +43,13 @@ class Settings:
         "np": one of the selected hidden layers per sample in turn, instead of all.
     skip : int
         "np": samples whose loss is below this, in 1/256 bit, change no weights; 0 to 16383.
+    lmin, lmax : int
+        "np": share of the last layer's nodes, those of the largest errors, that a sample updates,
+        in 1/256: between `lmin` for no error and `lmax` for the largest one so far; 0 to 256,
+        `lmin` not above `lmax`. `lmin` 256, the default: all nodes.
+    standardize : int
+        "np": errors of the last layer count as 1 where they are this or more, in 1/256, and not
+        at all where they are less; 1 to 256. 0, the default: they count as what they are.
     pairs : int
         "es": antithetic probe pairs P per sample, 1 to the core's `max_pairs`.
     batch : int
@@ -85,6 +93,9 @@ class Settings:
     head_shift: int = 7
     turn: bool = False
     skip: int = 0
+    lmin: int = ONE
+    lmax: int = ONE
+    standardize: int = 0
     pairs: int = 4
     batch: int = 1
     fitness: str = "sign"
@@ -112,7 +123,8 @@ class Settings:
                   "lr_shift": (0, DECAYS_MAX), "lr_decay": (0, 65535), "seed": (1, noise.MASK),
                   "probes": (0, MAX_PROBES), "head_shift": (0, DECAYS_MAX),
                   "skip": (0, (1 << LOSS_WIDTH) - 1), "vote": (0, (1 << es.VOTE_WIDTH) - 1),
-                  "start": (0, (1 << LOSS_WIDTH) - 1), "stop": (0, self.start), "sharp": (0, 7)}
+                  "start": (0, (1 << LOSS_WIDTH) - 1), "stop": (0, self.start), "sharp": (0, 7),
+                  "lmax": (0, ONE), "lmin": (0, self.lmax), "standardize": (0, ONE)}
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} must be {low} to {high}, not {getattr(self, name)}")

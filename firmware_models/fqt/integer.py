@@ -23,7 +23,7 @@ import numpy as np
 
 from ..formats import Fixed
 from ..loss import LOSS_WIDTH, cross_entropy, head_error
-from ..partial_updates import FRACTION_ONE, k_of, top_k
+from ..partial_updates import ONE, k_of, top_k
 from .layers import Layer
 
 INPUT_FRAC = 7
@@ -65,13 +65,13 @@ class Settings:
     lr_shift: int = 5
     lr_decay: int = 0
     standardize: bool = False
-    lmin: int = FRACTION_ONE
-    lmax: int = FRACTION_ONE
+    lmin: int = ONE
+    lmax: int = ONE
     skip: int = 0
 
     def __post_init__(self):
         for name, low, high in (("lr_shift", -8, 24), ("lr_decay", 0, (1 << 31) - 1),
-                                ("lmin", 0, self.lmax), ("lmax", self.lmin, FRACTION_ONE),
+                                ("lmin", 0, self.lmax), ("lmax", self.lmin, ONE),
                                 ("skip", 0, (1 << LOSS_WIDTH) - 1)):
             value = getattr(self, name)
             if not low <= value <= high:
@@ -292,12 +292,12 @@ def _to_largest(layer: Layer, x, errors) -> np.ndarray:
 def _chosen(s: LayerState, errors, frac: int, settings: Settings) -> np.ndarray:
     """Errors of the structures that learn from this sample; 0 in the others."""
     n = errors.shape[1]
-    if settings.lmin >= FRACTION_ONE:
+    if settings.lmin >= ONE:
         return errors
     magnitudes = np.abs(errors).sum(0)
     e = min(int(rnd(int(magnitudes.sum()), frac - SUM_FRAC)), SUM_MAX)
     s.error_max = max(s.error_max, e)
-    k = k_of(e, s.error_max, n, settings.lmin, settings.lmax)
+    k = k_of(e, s.error_max, settings.lmin, settings.lmax, n)
     return errors * top_k(magnitudes, k)
 
 
