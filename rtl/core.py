@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from firmware_models import momentum
 from firmware_models.journal import check_size
 from firmware_models.network import PROMPT, Network
-from firmware_models.options import checked
+from firmware_models.options import check_head, checked
 from firmware_models.registers import RECORD_SPACE
 from firmware_models.sample_packets import BEAT_WIDTH, USER_WIDTH
 from firmware_models.settings import RULES
@@ -107,6 +107,7 @@ class Core(wiring.Component):
         self.options = options
         if "momentum" in self.options:
             momentum.check(self.network)
+        check_head(self.options, self.network)
         self.journal_records = check_size(journal_records)
         super().__init__({
             "s_axis_tdata": In(BEAT_WIDTH), "s_axis_tuser": In(USER_WIDTH),

@@ -8,7 +8,9 @@ from .directions import held_settings
 from .drift import Drift
 from .node_noise import NodeNoise
 from .node_probe import NodeProbe
+from .partial_updates import PartialUpdates
 from .shapes import assign_tag, field_of
+from .standardize import standardize
 
 __all__ = ["base_pass", "continuous", "evolution", "node_probes", "selected"]
 
@@ -110,6 +112,22 @@ def evolution(m, core, registers, loss, progress, readback, by_nodes, buffers, e
     return control
 
 
+def head_errors(m, core, registers, loss, node):
+    """Errors of the last layer's nodes on their way to rule "np": which of them, and how large."""
+    valid, error = loss.error_valid, loss.error
+    if "topk" in core.options:
+        m.submodules.partial_updates = partial = PartialUpdates(core.network.n_classes)
+        m.d.comb += [
+            partial.i_valid.eq(valid), partial.i_error.eq(error),
+            partial.lmin.eq(registers.topk_lmin), partial.lmax.eq(registers.topk_lmax),
+            partial.restart.eq(node.restart), registers.error_max.eq(partial.largest),
+        ]
+        valid, error = partial.o_valid, partial.o_error
+    if "standardize" in core.options:
+        error = standardize(m, error, registers.standardize)
+    return valid, error
+
+
 def node_probes(m, core, registers, source, loss, progress, buffers, engines, memories):
     """Rule "np": every base pass of a learning sample updates, and is probed."""
     network, first = core.network, engines[0]
@@ -127,8 +145,9 @@ def node_probes(m, core, registers, source, loss, progress, buffers, engines, me
         node.window_word.eq(registers.window_word),
     ]
     if loss.head is not None:
+        error_valid, error = head_errors(m, core, registers, loss, node)
         m.d.comb += [loss.error_go.eq(node.error_go),
-                     node.error_valid.eq(loss.error_valid), node.error.eq(loss.error)]
+                     node.error_valid.eq(error_valid), node.error.eq(error)]
     for position, index in enumerate(network.trainable):
         buffer, engine, weights = buffers[index], engines[index], memories[index]
         m.d.comb += [
