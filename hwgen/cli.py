@@ -51,6 +51,8 @@ RECOVER_EXAMPLES = """examples:
   hwgen recover --example mnist --seeds 1 2 3 4 5
   hwgen recover --example mnist --rule np --layers fc1 fc3 --probes 16 --head-shift 6
   hwgen recover --example mnist --rule delta --train fc3 --head-shift 8
+  hwgen recover --example mnist --rule delta --train fc3 --options topk,standardize --lmin 26 \\
+      --standardize 16
   hwgen recover --example mnist --rule es --train fc3 --pairs 8 --batch 4 --fitness rank
   hwgen recover --example mnist --rule es --train fc3 --options vote --vote 4
   hwgen recover --example mnist --rule qzo --train fc3 --pairs 1
@@ -187,6 +189,14 @@ def _learning(sub) -> None:
                        ("head-shift", "np, delta: lr-shift of the last layer (7)"),
                        ("skip", "np, delta: samples with less loss, in 1/256 bit, are not learned "
                         "from (0)"),
+                       ("lmin", "np, delta, with --options topk: share of the last layer's nodes, "
+                        "those of the largest errors, that a sample without error updates, in "
+                        "1/256, to lmax; 256: all nodes, always (256)"),
+                       ("lmax", "np, delta, with --options topk: the share for the largest error "
+                        "so far (256)"),
+                       ("standardize", "np, delta, with --options standardize: errors of the last "
+                        "layer from this on, in 1/256, count as 1, smaller ones as 0, to 256; 0: "
+                        "as they are (0)"),
                        ("lr-decay", "updates after which the rate halves; 0: never (0)"),
                        ("pairs", "es, qzo: antithetic pairs per sample (4; qzo 2)"),
                        ("batch", "es: samples per update (2)"),

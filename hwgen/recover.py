@@ -19,6 +19,7 @@ from firmware_models.fast_evolution import FastEvolution
 from firmware_models.learner import Learner, compare
 from firmware_models.line_rate_cycles import schedule
 from firmware_models.network import Network
+from firmware_models.options import OF_HEAD, needed
 from firmware_models.rules.qzo import M_MAX
 from firmware_models.settings import Settings
 from sim.device import Device
@@ -38,7 +39,7 @@ RULES = {
 # The circuit that a rule runs on, and options of the core that its settings may need by default.
 FAMILY = {"np": "np", "es": "es", "qzo": "es", "delta": "np"}
 IMPLIED = {"es": ("rank",)}
-OPTIONS = {"np": ("probes", "head_shift", "turn", "skip"),
+OPTIONS = {"np": ("probes", "head_shift", "turn", "skip", "lmin", "lmax", "standardize"),
            "es": ("pairs", "batch", "fitness", "vote", "sparse", "rank1", "kernel", "momentum",
                   "sharp", "sigma_decay", "rounding")}
 COMMON = ("sigma_log2", "lr_shift", "lr_decay", "start", "stop", "restart")     # of every rule
@@ -126,7 +127,7 @@ def run(recovery: Recovery, network: Network, manifest: Path, seed: int, residua
             want = learner.learn(x[start:end], y[start:end])
             if settings.rule == "np":
                 expected = schedule(network, end - start, settings, learner.learned,
-                                    learned=learned)
+                                    learned=learned, options=device.manifest["options"])
             else:
                 expected = CycleModel(network, max_pairs=device.manifest["max_pairs"]).run(
                     end - start, settings, learner.learned, batch_index=batch_index, older=older)
@@ -163,7 +164,8 @@ def _model(network: Network, settings: Settings, residual: int, device: Device):
     bits, max_pairs = device.manifest["coefficient_bits"], device.manifest["max_pairs"]
     momentum = "momentum" in device.manifest["options"]
     chain = not network.branches
-    if settings.rule == "np" and bits == 1 and chain:
+    plain_head = not set(OF_HEAD) & set(needed(settings))
+    if settings.rule == "np" and bits == 1 and chain and plain_head:
         return FastLearner(network, settings, residual)
     if settings.rule == "es" and not device.journal_records and network.prompt is None \
             and chain:

@@ -420,7 +420,7 @@ def _cycles_per_sample(manifest):
     cycles = {"inference": steady(None)}
     if "np" in manifest["rules"]:
         settings = Settings(layers=network.trainable)
-        found = shadow(network, settings)
+        found = shadow(network, settings, manifest["options"])
         cycles["np"] = {"probes": settings.probes, "free": found["free"],
                         "learning": found["intervals"][settings.probes],
                         "per_probe": found["per_probe"], "intervals": found["intervals"]}

@@ -126,6 +126,8 @@ class Bench:
         got["errors"] = np.zeros(nodes, np.int64)
         if "np" in self.design["rules"]:
             got["errors"][:] = [await self.window(ERROR_SPACE, node, 0) for node in range(nodes)]
+        got["error_max"] = (await self.registers.read("error_max"))["value"] \
+            if "topk" in self.design["options"] else 0
         got["seeds"] = np.array([await self.window(JOURNAL_SPACE, i, 0, signed=False)
                                  for i in range(pairs)])
         got["deltas"] = np.array([await self.window(JOURNAL_SPACE, i, 1) for i in range(pairs)])

@@ -312,6 +312,7 @@ class Device:
         nodes = sum(stage["n_out"] for stage in self.stages if stage["trainable"])
         state["errors"] = self._window(ERROR_SPACE, 0, nodes, 1)[:, 0].astype(np.int64) \
             if "np" in self.manifest["rules"] else np.zeros(nodes, np.int64)
+        state["error_max"] = self.read("error_max") if "error_max" in self.registers else 0
         pairs, state["seed"] = 0, self.read("seed")
         if "es" in self.manifest["rules"]:
             state["seed"] = self.read("next_seed")

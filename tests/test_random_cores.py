@@ -8,7 +8,7 @@ from firmware_models import fused_update
 from firmware_models.cycles import CycleModel
 from firmware_models.line_rate_cycles import schedule
 from firmware_models.network import PROMPT
-from firmware_models.options import APART, NEEDS, OPTIONS, needed
+from firmware_models.options import APART, NEEDS, OF_HEAD, OPTIONS, needed
 from firmware_models.rounding import ROUNDINGS
 from firmware_models.rules.es import FITNESSES
 from firmware_models.settings import Settings
@@ -45,6 +45,8 @@ def draw_core(rng, network) -> dict:
     options = [name for name in options if NEEDS.get(name, name) in options]
     if "np" in rules and PROMPT in options:
         options.remove(PROMPT)
+    if not network.stages[-1].dense.trainable:
+        options = [name for name in options if name not in OF_HEAD]
     return core | {"rules": rules, "options": tuple(options)}
 
 
@@ -52,6 +54,7 @@ def draw_settings(rng, network, core) -> Settings:
     """Settings that a core can have, each of its rules as often as the other."""
     rule = str(rng.choice(core["rules"]))
     while True:
+        lmin, lmax = sorted(int(share) for share in rng.choice([0, 1, 26, 128, 200, 256], 2))
         settings = Settings(
             rule=rule, seed=int(rng.integers(1, 2**32)),
             layers=tuple(i for i in network.trainable if rng.integers(2)) or network.trainable[-1:],
@@ -64,7 +67,8 @@ def draw_settings(rng, network, core) -> Settings:
             sparse=str(rng.choice(["off", "hash", "static", "biases"])),
             kernel=bool(rng.integers(2)), momentum=bool(rng.integers(2)),
             sharp=int(rng.choice([0, 0, 1, 2, 4, 7])), sigma_decay=bool(rng.integers(2)),
-            rounding=str(rng.choice(ROUNDINGS)))
+            rounding=str(rng.choice(ROUNDINGS)), lmin=lmin, lmax=lmax,
+            standardize=int(rng.choice([0, 1, 16, 100, 256])))
         if set(needed(settings)) <= set(core["options"]):
             return settings
 
@@ -84,7 +88,8 @@ def agree(seed: int, folder) -> None:
     with Device(manifest) as device:
         device.configure(settings)
         device.partial_fit(x, y)
-        expected = schedule(network, CLOCKED, settings) if settings.rule == "np" else \
+        expected = schedule(network, CLOCKED, settings, options=core["options"]) \
+            if settings.rule == "np" else \
             CycleModel(network, max_pairs=core["max_pairs"]).run(CLOCKED, settings)
         assert device.clock_cycles == expected.clock_cycles, (core, settings)
 
