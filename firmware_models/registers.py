@@ -168,7 +168,8 @@ REGISTERS = (
               "in 1/256", ONE, NP, options=("topk",)),
     )),
     _value("error_max", 0x78, ERROR_SUM_WIDTH, "largest sum of the last layer's errors that "
-           "a sample had since `seed` was written, in 1/256", rules=NP, options=("topk",)),
+           "a sample had since `seed` was written, in 1/256; as it was while lmin is 256", rules=NP,
+           options=("topk",)),
     _value("standardize", 0x7C, SHARE_WIDTH, "errors of the last layer from this on, in 1/256, "
            "count as 1, smaller ones as 0; 0: all as they are", "rw", rules=NP,
            options=("standardize",)),

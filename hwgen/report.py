@@ -370,6 +370,7 @@ def _block_names(manifest):
     names |= {f"core.{unit}": unit
               for unit in ("prompt", "readout", "loss", "controller", "progress", "journal",
                            "drift", "load", "snapshot")}
+    names["core.partial_updates"] = "top k"
     names["core.nodes"] = "node errors"
     names |= {"core.controller.population.fitness": "fitness",
               "core.controller.sharpness": "sharpness", "core.registers": "registers"}

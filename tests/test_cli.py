@@ -51,6 +51,13 @@ def test_recover(tmp_path, capsys):
     ("build --rules es --options replay", "option replay needs option rounding"),
     ("build --rules es --options rounding,replay,journal",
      "option replay does not go with journal"),
+    ("build --options topk --train fc1", "fc3 is not trainable; make it so"),
+    ("recover --lmin 26", "these settings need --options topk"),
+    ("recover --rule delta --train fc3 --options topk --lmin 26 --lmax 20",
+     "lmin must be 0 to 20, not 26"),
+    ("recover --rule delta --train fc3 --standardize 16",
+     "these settings need --options standardize"),
+    ("recover --rule es --lmin 26", "rule es has no lmin; it is for rule np"),
     ("build --train prompt", "option prompt needs rule es"),
     ("build --options prompt --rules np,es", "a core with rule np cannot have it"),
     ("build --reuse prompt=2", "unknown layer 'prompt' of digits"),
@@ -123,9 +130,9 @@ def test_help_has_every_option_of_every_rule(capsys):
         flag = f"--{name.replace('_', '-')}"
         assert f"  {flag} " in text and flag in table
         if name in ("sparse", "rank1", "kernel", "momentum", "vote", "sharp",
-                    "sigma_decay", "start"):
-            assert f"with --options {'drift' if name == 'start' else name}:" in " ".join(
-                text.split())
+                    "sigma_decay", "start", "lmin", "lmax", "standardize"):
+            option = {"start": "drift", "lmin": "topk", "lmax": "topk"}.get(name, name)
+            assert f"with --options {option}:" in " ".join(text.split())
     # The examples are commands that are understood.
     for line in examples.replace("\\\n", "").strip().splitlines():
         cli.parser().parse_args(line.split()[1:])
