@@ -10,20 +10,19 @@ from collections import namedtuple
 import numpy as np
 from numba import njit
 
-from . import compiled, fused_update
+from . import compiled, fused_update, partial_updates, standardize
 from .compiled import ACCUM, BIAS, Compiled
 from .learner import Learner
 from .network import Network
 from .noise import MASK, SERIAL_TAPS
-from .options import OF_HEAD, needed
 from .rules import node_probe
 from .settings import Settings
 
 STAGE = ("node",                                    # its part of the flat arrays
          "weight_edge", "bias_edge",                # shifts to the bits that the guard looks at
          "step_shift", "largest", "centred")
-OPTIONS = ("head_shift", "probes", "skip", "turn")
-COUNTERS = ("complete", "last_turn", "slot")
+OPTIONS = ("head_shift", "probes", "skip", "turn", "lmin", "lmax", "standardize")
+COUNTERS = ("complete", "last_turn", "slot", "error_max")
 # What the loop works on. All int64, but for the deployed weights and their sums.
 Arrays = namedtuple("Arrays", (
     *compiled.ARRAYS,
@@ -32,6 +31,7 @@ Arrays = namedtuple("Arrays", (
     "taps",             # [4]
     "hadamard",         # [probes, outputs]
     "errors",
+    "terms",            # of a sample's head error
     "coefficients",
     "pending",          # [stages] that learned from the last sample
     "noise",            # [stages] generator states
@@ -57,8 +57,8 @@ class FastLearner(Compiled):
     Raises
     ------
     ValueError
-        For another rule, `lmin` or `standardize`, layers that are not trainable, or formats whose
-        numbers could need more than 62 bits.
+        For another rule, layers that are not trainable, or formats whose numbers could need more
+        than 62 bits.
     """
     RULE = "np"
 
@@ -67,20 +67,12 @@ class FastLearner(Compiled):
         _check(network, residual)
         super().__init__(Learner(network, settings, residual), _arrays(network, residual))
 
-    @classmethod
-    def _check_rule(cls, settings: Settings) -> None:
-        super()._check_rule(settings)
-        for name in OF_HEAD:
-            if name in needed(settings):
-                raise ValueError(f"this compiled model does not know option {name}; take "
-                                 "firmware_models.learner.Learner")
-
     def _loop(self, *arguments) -> None:
         _learn(*arguments)
 
     def _restart(self, settings: Settings) -> None:
         a, count = self._arrays, self._arrays.counters[0]
-        count["complete"], count["last_turn"] = 0, -1
+        count["complete"], count["last_turn"], count["error_max"] = 0, -1, 0
         for array in (a.errors, a.coefficients, a.pending, a.noise, a.selected):
             array[:] = 0
         for index, state in self._plain.line_rate.noise.items():
@@ -91,7 +83,8 @@ class FastLearner(Compiled):
                                                                   settings.sigma_log2)
 
     def _own_state(self) -> dict:
-        return {"errors": self._arrays.errors.copy()}
+        return {"errors": self._arrays.errors.copy(),
+                "error_max": int(self._arrays.counters[0]["error_max"])}
 
 
 def _check(network: Network, residual: int) -> None:
@@ -115,7 +108,8 @@ def _arrays(network: Network, residual: int) -> Arrays:
         edge=1 << fused_update.EDGE_BITS - 1, mean_frac=fused_update.MEAN_FRAC,
         mean_shift=fused_update.MEAN_SHIFT, difference_low=node_probe.DELTA.min,
         difference_high=node_probe.DELTA.max, error_low=node_probe.ERROR.min,
-        error_high=node_probe.ERROR.max, shift_max=node_probe.SHIFT_MAX, noise_mask=MASK))
+        error_high=node_probe.ERROR.max, shift_max=node_probe.SHIFT_MAX, noise_mask=MASK,
+        every_node=partial_updates.ONE, sign_size=standardize.ONE))
     nodes = 0
     for stage in network.stages:
         dense, step = stage.dense, fused_update.step_of(stage, residual)
@@ -136,6 +130,7 @@ def _arrays(network: Network, residual: int) -> Arrays:
     return Arrays(
         **shared, selected=zeros(count), amplitude=zeros(count),
         taps=np.array(SERIAL_TAPS, np.int64), hadamard=np.array(hadamard), errors=zeros(nodes),
+        terms=zeros(len(shared["below"])),
         coefficients=zeros(nodes), pending=zeros(count), noise=zeros(count), signs=zeros(outputs),
         z=zeros(outputs), old=zeros(fused_update.DELAY, len(shared["base"])),
         means=zeros(network.n_in), fired=zeros(outputs),
@@ -170,9 +165,12 @@ def _learn(a, x, y, learn, predictions):
         count.slot = (count.slot + 1) % len(a.old)
         _schedule(a.selected, a.pending, options, count)
         counts = base >= options.skip
-        if a.pending[n_stages - 1] and counts:
-            _head_error(a.errors[a.stages[n_stages - 1].node:], y[n], a.below, log_sum, constants,
-                        a.exp_table)
+        if a.pending[n_stages - 1]:
+            _head_error(a.terms, y[n], a.below, log_sum, constants, a.exp_table)
+            if options.lmin < constants.every_node:
+                _keep_top_k(a.terms, options, count)
+            if counts:
+                _add_terms(a.errors[a.stages[n_stages - 1].node:], a.terms, options, constants)
         for k in range(n_stages - 1):
             if a.pending[k] and options.probes:
                 _probe(a, k, y[n], base, counts)
@@ -180,13 +178,47 @@ def _learn(a, x, y, learn, predictions):
 
 
 @njit
-def _head_error(errors, label, below, log_sum, constants, exp_table):
-    """Softmax minus one-hot into the errors."""
+def _head_error(terms, label, below, log_sum, constants, exp_table):
+    """Softmax minus one-hot."""
     for j in range(len(below)):
         d = min(min(below[j], constants.d_max) + (log_sum + 8 >> 4), constants.d_max)
         p = exp_table[d & 15] >> (d >> 4) >> 4
-        errors[j] = min(max(errors[j] + p - 256 * (j == label), constants.error_low),
-                        constants.error_high)
+        terms[j] = p - 256 * (j == label)
+
+
+@njit
+def _keep_top_k(terms, options, count):
+    """0 in place of all terms but the k largest, of equal ones the first."""
+    total, n = np.abs(terms).sum(), len(terms)
+    count.error_max = max(count.error_max, total)
+    num = options.lmin * count.error_max + total * (options.lmax - options.lmin)
+    left = 0
+    for t in range(1, n + 1):
+        left += t * (count.error_max << 8) <= num * n
+    left = max(left, 1)
+    size = np.abs(terms).max()
+    while size:                             # all terms of this size, the next smaller one
+        smaller = 0
+        for j in range(n):
+            if abs(terms[j]) == size:
+                if left:
+                    left -= 1
+                else:
+                    terms[j] = 0
+            elif abs(terms[j]) < size:
+                smaller = max(smaller, abs(terms[j]))
+        size = smaller
+
+
+@njit
+def _add_terms(errors, terms, options, constants):
+    """The head's terms into its errors, standardized."""
+    for j in range(len(terms)):
+        term = terms[j]
+        if options.standardize:
+            size = constants.sign_size if abs(term) >= options.standardize else 0
+            term = size if term > 0 else -size
+        errors[j] = min(max(errors[j] + term, constants.error_low), constants.error_high)
 
 
 @njit

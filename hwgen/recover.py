@@ -19,7 +19,6 @@ from firmware_models.fast_evolution import FastEvolution
 from firmware_models.learner import Learner, compare
 from firmware_models.line_rate_cycles import schedule
 from firmware_models.network import Network
-from firmware_models.options import OF_HEAD, needed
 from firmware_models.rules.qzo import M_MAX
 from firmware_models.settings import Settings
 from sim.device import Device
@@ -164,8 +163,7 @@ def _model(network: Network, settings: Settings, residual: int, device: Device):
     bits, max_pairs = device.manifest["coefficient_bits"], device.manifest["max_pairs"]
     momentum = "momentum" in device.manifest["options"]
     chain = not network.branches
-    plain_head = not set(OF_HEAD) & set(needed(settings))
-    if settings.rule == "np" and bits == 1 and chain and plain_head:
+    if settings.rule == "np" and bits == 1 and chain:
         return FastLearner(network, settings, residual)
     if settings.rule == "es" and not device.journal_records and network.prompt is None \
             and chain:

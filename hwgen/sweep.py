@@ -24,7 +24,8 @@ from . import data
 from .errors import HwgenError
 from .recover import POINTS, accuracy, stream
 
-SETTINGS = ("lr_shift", "head_shift", "sigma_log2", "probes", "lr_decay", "skip", "turn")
+SETTINGS = ("lr_shift", "head_shift", "sigma_log2", "probes", "lr_decay", "skip", "turn", "lmin",
+            "lmax", "standardize")
 BACKENDS = ("loky", "dask", "ray")
 VALIDATION_NOISE_SEED = 2_000_000
 BEST = 5                        # curves in the figure

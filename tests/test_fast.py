@@ -51,7 +51,15 @@ def random_settings(rng, network) -> Settings:
         lr_shift=int(rng.integers(3, 9)), head_shift=int(rng.integers(3, 9)),
         lr_decay=int(rng.choice([0, 1, 7])), seed=int(rng.integers(1, 1 << 32)),
         probes=int(rng.choice([0, 1, 8, 32])), turn=bool(rng.integers(2)),
-        skip=int(rng.choice([0, 0, 300])))
+        skip=int(rng.choice([0, 0, 300])), **of_head(rng, network))
+
+
+def of_head(rng, network) -> dict:
+    """Settings of the last layer, where it can learn."""
+    if not network.stages[-1].dense.trainable:
+        return {}
+    lmin, lmax = sorted(int(share) for share in rng.choice([0, 26, 128, 256, 256], 2))
+    return {"lmin": lmin, "lmax": lmax, "standardize": int(rng.choice([0, 0, 1, 16, 256]))}
 
 
 @pytest.mark.parametrize("residual", [0, 2, 4, 8])
@@ -69,7 +77,8 @@ def test_random_networks(residual, seed):
 
 @pytest.mark.parametrize("change", [
     {}, {"turn": True}, {"skip": 400}, {"lr_decay": 10}, {"probes": 0}, {"probes": 32},
-    {"layers": (0, 2), "turn": True}, {"layers": (1,)},
+    {"layers": (0, 2), "turn": True}, {"layers": (1,)}, {"lmin": 26}, {"lmin": 0, "skip": 400},
+    {"standardize": 16, "head_shift": 8}, {"lmin": 64, "lmax": 200, "standardize": 1},
 ], ids=str)
 def test_settings(change, seed):
     """Three layers with other words than outputs, so that the drain order shows."""

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from firmware_models import partial_updates as model
-from firmware_models.fast import FastLearner
 from firmware_models.formats import Fixed
 from firmware_models.learner import Learner
 from firmware_models.loss import head_error
@@ -140,10 +139,6 @@ def test_refused_settings():
     hidden = small_network((5, 6, 4), (0,))
     with pytest.raises(ValueError, match="fc2 is not trainable"):
         Learner(hidden, Settings(layers=(0,), lmin=26))
-    head = small_network((5, 6, 4), (1,))
-    for settings in ({"lmin": 26}, {"standardize": 3}):
-        with pytest.raises(ValueError, match="does not know option"):
-            FastLearner(head, Settings(layers=(1,), **settings))
 
 
 # The unit.
