@@ -8,7 +8,7 @@ import json
 from functools import partial
 from pathlib import Path
 
-from examples import day, forwards_page, landscape_page, resources, study_page, train
+from examples import day, firmware_page, forwards_page, landscape_page, resources, study_page, train
 from firmware_models import line_rate_cycles, registers
 from firmware_models.settings import Settings
 from hwgen import checkpoint, example
@@ -135,6 +135,14 @@ def results() -> dict:
     return json.loads((RESULTS / "study.json").read_text())
 
 
+def firmware_parts() -> dict:
+    """Tables of the runs ``<example>.firmware*.json``."""
+    runs = {path.name.removesuffix(".json"): json.loads(path.read_text())
+            for path in RESULTS.glob("*.firmware*.json")}
+    return {"firmware": partial(firmware_page.table, runs),
+            "partial": partial(firmware_page.partial_table, runs)}
+
+
 def terminal() -> str:
     """What ``make demo EXAMPLE=mnist`` printed last."""
     return "```\n" + (RESULTS / "mnist.demo.txt").read_text().strip("\n") + "\n```"
@@ -154,6 +162,7 @@ def documents() -> dict[Path, str]:
     """Every generated document, with its contents."""
     readme, es = ROOT / "README.md", ROOT / "docs" / "rules" / "es.md"
     line_rate, area = ROOT / "docs" / "line-rate.md", ROOT / "docs" / "resources.md"
+    fqt = ROOT / "docs" / "rules" / "fqt.md"
     continuous, landscape = ROOT / "docs" / "continuous.md", ROOT / "docs" / "landscape.md"
     return {
         ROOT / "docs" / "registers.md": register_map(),
@@ -164,6 +173,7 @@ def documents() -> dict[Path, str]:
         line_rate: filled(line_rate.read_text(), shadow=shadow_table),
         area: filled(area.read_text(), resources=resource_table),
         readme: filled(readme.read_text(), results=results_table, demo=terminal),
+        fqt: filled(fqt.read_text(), **firmware_parts()),
         es: filled(es.read_text(), tuning=tuning_table),
     }
 

@@ -8,9 +8,8 @@ import tempfile
 import numpy as np
 
 from hwgen import data
-from hwgen.firmware import example, generate, save
+from hwgen.firmware import Firmware, example, generate, save
 from hwgen.firmware.state import unpack
-from sim.firmware import Firmware
 
 SEED = 1
 

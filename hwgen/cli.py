@@ -288,8 +288,8 @@ def _firmware(sub) -> None:
     run.add_argument("--seeds", type=int, nargs="+", default=[1])
     run.add_argument("--cores", nargs="*", choices=MACHINES, default=["m0plus", "m4", "m7"],
                      help="emulated, with QEMU")
-    run.add_argument("--board-samples", type=int, default=300,
-                     help="learned from on each board, and by the golden model")
+    run.add_argument("--board-samples", type=int, default=argparse.SUPPRESS,
+                     help="how many of them on each board, and by the golden model")
 
 
 def _share(text: str) -> int:
@@ -407,18 +407,20 @@ def firmware_(args) -> None:
         console.print(f"{folder}: {plan['state_bytes']:,} bytes of state, {plan['arena_bytes']:,} "
                       "of arena; make CORE=m4 builds it")
         return
-    samples = getattr(args, "samples", firmware.example.task(args.network).samples)
-    if min(samples, args.board_samples) < 1:
+    task = firmware.example.task(args.network)
+    samples, board_samples = (getattr(args, key, getattr(task, key))
+                              for key in ("samples", "board_samples"))
+    if min(samples, board_samples) < 1:
         raise HwgenError("there is nothing to learn from; give --samples and --board-samples of 1 "
                          "or more")
     if (folder / "firmware.json").exists():
         console.print(f"replacing {folder / 'firmware.json'} of an earlier run")
     with flow.progress_bar(console) as bar:
-        task = bar.add_task("learning", total=len(args.seeds) * samples)
+        shown = bar.add_task("learning", total=len(args.seeds) * samples)
         summary = firmware.run.run(
             args.network, folder, cores=args.cores, samples=samples, settings=settings,
-            board_samples=args.board_samples, seeds=args.seeds,
-            advance=lambda n: bar.advance(task, n))
+            board_samples=board_samples, seeds=args.seeds,
+            advance=lambda n: bar.advance(shown, n))
     console.print(firmware.run.table(summary))
     console.print(f"{folder}: C sources, Makefile, firmware.json")
 

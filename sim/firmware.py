@@ -9,7 +9,7 @@ import numpy as np
 
 from .errors import SimulationError
 
-FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", "-fPIC",
+FLAGS = ("-std=c11", "-O3", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", "-fPIC",
          "-shared")
 
 

@@ -12,6 +12,7 @@ from firmware_models.fqt.layers import (
     sequential,
 )
 from hwgen import data
+from hwgen.errors import HwgenError
 from hwgen.firmware import generate, load, save
 from hwgen.firmware.memory import buffers_of, place
 from hwgen.firmware.state import pack, unpack
@@ -267,6 +268,19 @@ def test_tensors_do_not_overlap(number):
     steps = range(-1, 2 * len(layers))
     least = max(sum(b.size for b in buffers if b.first <= t <= b.last) for t in steps)
     assert least <= size <= sum(-(-b.size // 4) * 4 for b in buffers)
+
+
+@pytest.mark.parametrize("layers, message", [
+    ([dense(4, trainable=False), dense(2, trainable=False)],
+     "no layer trains; make one trainable=True"),
+    ([conv(2, (17, 1)), dense(2)], "conv1: a kernel of 17 rows; the firmware takes 16 at most"),
+    ([dense(1 << 16), dense(2)], "dense1: 65536 rows of 20 weights; the firmware counts both in"),
+])
+def test_no_room(tmp_path, layers, message):
+    made = sequential((20, 1, 1), *layers)
+    with pytest.raises(HwgenError, match=message):
+        generate(made, started(made), tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_compiler_refuses(tmp_path):

@@ -26,6 +26,8 @@ class Task:
         What befalls the samples; see :func:`hwgen.data.disturb`.
     samples : int
         How many it learns from by default.
+    board_samples : int
+        How many of them on each board.
     settings : Settings
     pretraining : tuple of Settings and int, optional
         How its checkpoint was trained on undisturbed training samples, and for how many epochs;
@@ -36,6 +38,7 @@ class Task:
     layers: tuple[Layer, ...]
     disturb: str = "none"
     samples: int
+    board_samples: int = 300
     settings: Settings
     pretraining: tuple[Settings, int] | None = None
     balanced: bool = False
@@ -49,7 +52,7 @@ def _images(rows: int, columns: int) -> tuple[Layer, ...]:
 # Settings were chosen on the validation splits.
 TASKS = {
     "digits": Task(layers=sequential((8, 8, 1), dense(32), dense(10)), samples=3 * 1400,
-                   settings=Settings(lr_shift=3, lr_decay=1400)),
+                   board_samples=3 * 1400, settings=Settings(lr_shift=3, lr_decay=1400)),
     "fashion": Task(layers=_images(28, 28), samples=3 * 55_000,
                     settings=Settings(lr_shift=7, lr_decay=82_000)),
     "mnist": Task(layers=_images(28, 28), disturb="noise:0.5", samples=8000,

@@ -10,6 +10,7 @@ from firmware_models.fqt.integer import RESIDUAL_BITS, Settings, State
 from firmware_models.fqt.layers import Layer
 from firmware_models.loss import LOG_TABLE
 
+from ..errors import HwgenError
 from .memory import WORD, buffers_of, place
 from .state import layout_of, pack
 
@@ -18,6 +19,7 @@ COPIED = ("Makefile", "geometry.h", "kernels.h", "loss.h", "partial_updates.c",
           "partial_updates.h", "pool.h", "storage.c", "storage.h", "training.c", "training.h",
           "board/board.ld", "board/main.c", "board/start.c")
 WIDTH = 96
+KERNEL_ROWS = 16            # pieces_t of geometry.h
 
 
 @dataclass
@@ -47,6 +49,18 @@ def rows_of(numbers) -> str:
     return "\n".join([*lines, line])
 
 
+def _check(layers) -> None:
+    if not any(layer.trainable for layer in layers):
+        raise HwgenError("no layer trains; make one trainable=True")
+    for layer in layers:
+        if layer.kernel[0] > KERNEL_ROWS:
+            raise HwgenError(f"{layer.name}: a kernel of {layer.kernel[0]} rows; the firmware takes"
+                             f" {KERNEL_ROWS} at most, use more layers of smaller ones")
+        if max(layer.columns, layer.rows, *layer.shape_in) >= 1 << 16:
+            raise HwgenError(f"{layer.name}: {layer.rows} rows of {layer.columns} weights; the "
+                             "firmware counts both in 16 bits, use a smaller layer")
+
+
 def generate(layers, state: State, folder, *, settings: Settings | None = None,
              title: str = "network") -> dict:
     """Write the C sources of a network into a folder.
@@ -66,7 +80,13 @@ def generate(layers, state: State, folder, *, settings: Settings | None = None,
     -------
     dict
         "arena_bytes", "state_bytes" and the number of "weights" that train.
+
+    Raises
+    ------
+    HwgenError
+        For a network that does not train, or a layer that the firmware has no room for.
     """
+    _check(layers)
     settings = settings or Settings()
     folder = Path(folder)
     (folder / "board").mkdir(parents=True, exist_ok=True)

@@ -119,15 +119,15 @@ def table(summary: dict) -> Table:
     made = Table(title=f"{summary['example']}, {summary['disturbance']}: "
                  f"{summary['before']:.1f} % before, {summary['after']:.1f} % after "
                  f"{summary['samples']:,} samples" + f", mean of {seeds} seeds" * (seeds > 1))
-    for column in ("", "train step", "predict", "RAM", "stack", "flash", "equal to the model"):
-        made.add_column(column, justify="left" if not column else "right")
+    for column in ("", "instr. a step", "to predict", "RAM, B", "stack, B", "flash, B",
+                   "steps as the model"):
+        made.add_column(column, justify="right" if column else "left")
     for core, found in summary["cores"].items():
+        name = f"Cortex-{core.upper().replace('PLUS', '+')}"
         if "missing" in found:
-            made.add_row(f"Cortex-{core.upper()}", found["missing"])
+            made.add_row(name, found["missing"])
             continue
-        made.add_row(f"Cortex-{core.upper().replace('PLUS', '+')}",
-                     *(f"{found[f'{what}_instructions']:,} instr."
-                       for what in ("train", "predict")),
-                     *(f"{found[f'{what}_bytes']:,} B" for what in ("ram", "stack", "flash")),
-                     f"{summary['board_samples']:,} steps")
+        made.add_row(name, *(f"{found[key]:,}" for key in (
+            "train_instructions", "predict_instructions", "ram_bytes", "stack_bytes",
+            "flash_bytes")), f"{summary['board_samples']:,}")
     return made
