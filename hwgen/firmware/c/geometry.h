@@ -28,7 +28,9 @@ static inline int by_channel(const geometry_t *g) { return g->kind >= DEPTHWISE;
 static inline int positions(const geometry_t *g) { return g->out_h * g->out_w; }
 static inline int n_in(const geometry_t *g) { return g->h * g->w * g->c; }
 
-static inline void pieces_of(const geometry_t *g, int position, pieces_t *p) {
+/* A function of its own: a Cortex-M0+ has no registers left for it within a larger one. */
+static __attribute__((noinline, unused))
+void pieces_of(const geometry_t *g, int position, pieces_t *p) {
     int y = position / g->out_w * g->stride_h - g->pad_h;
     int x = position % g->out_w * g->stride_w - g->pad_w;
     int from = x < 0 ? -x : 0, to = g->kernel_w < g->w - x ? g->kernel_w : g->w - x;

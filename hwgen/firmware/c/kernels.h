@@ -17,6 +17,13 @@
 #define HAS_DSP 0
 #endif
 
+/* Within larger functions a Cortex-M0+ has no registers left for a loop. */
+#if HAS_DSP
+#define LOOP static inline
+#else
+#define LOOP static __attribute__((noinline, unused))
+#endif
+
 static inline int32_t clip(int32_t x, int32_t low, int32_t high) {
     return x < low ? low : x > high ? high : x;
 }
@@ -111,7 +118,7 @@ INLINE void dot2_kind(const int16_t *x, const int16_t *y, weights_t w, int n, in
 }
 
 /* Sums of x * w and of y * w: two positions share the work of unpacking weights. */
-static inline void dot2(const int16_t *x, const int16_t *y, weights_t w, int n, int32_t sums[2]) {
+LOOP void dot2(const int16_t *x, const int16_t *y, weights_t w, int n, int32_t sums[2]) {
     FOR_EACH_KIND(w, dot2_kind(x, y, w, n, sums));
 }
 
@@ -131,7 +138,7 @@ INLINE int32_t dot_kind(const int16_t *x, weights_t w, int n) {
     return a;
 }
 
-static inline int32_t dot(const int16_t *x, weights_t w, int n) {
+LOOP int32_t dot(const int16_t *x, weights_t w, int n) {
     int32_t sum;
     FOR_EACH_KIND(w, sum = dot_kind(x, w, n));
     return sum;
@@ -150,12 +157,12 @@ INLINE void add_weights_kind(int32_t *sum, weights_t w, int32_t e, int n) {
 }
 
 /* sum += e * w: an error on its way back through a row of weights. */
-static inline void add_weights(int32_t *sum, weights_t w, int32_t e, int n) {
+LOOP void add_weights(int32_t *sum, weights_t w, int32_t e, int n) {
     FOR_EACH_KIND(w, add_weights_kind(sum, w, e, n));
 }
 
 /* g += e * x: a row's gradient. */
-static inline void add_inputs(int32_t *g, const int8_t *x, int32_t e, int n) {
+LOOP void add_inputs(int32_t *g, const int8_t *x, int32_t e, int n) {
     int i = 0;
     for (; i + 4 <= n; i += 4) {
         g[i] += e * x[i];
@@ -172,7 +179,7 @@ static inline int16_t saturated(int32_t m) {
 }
 
 /* m -= rnd(e * x, 16), saturating: the outer product of a dense layer's update. */
-static inline void step_inputs(int16_t *m, const int8_t *x, int32_t e, int n) {
+LOOP void step_inputs(int16_t *m, const int8_t *x, int32_t e, int n) {
 #if HAS_DSP
     for (; n >= 2; n -= 2, x += 2, m += 2) {
         uint32_t pair;
@@ -187,7 +194,7 @@ static inline void step_inputs(int16_t *m, const int8_t *x, int32_t e, int n) {
 }
 
 /* m -= rnd(g, shift), saturating: the update of a row. */
-static inline void step_gradient(int16_t *m, const int32_t *g, int shift, int n) {
+LOOP void step_gradient(int16_t *m, const int32_t *g, int shift, int n) {
     for (; n; n--, m++)
         *m = saturated(*m - rnd(*g++, shift));
 }

@@ -141,13 +141,12 @@ void enter(const network_t *net, const uint8_t *pixels, int training) {
     }
 }
 
-/* Returns the fraction bits of the logits, and in `fracs` those of each layer's input. */
-static int forward(const network_t *net, int8_t *fracs, int training) {
+/* Returns the fraction bits of the logits. */
+static int forward(const network_t *net, int training) {
     int frac = INPUT_FRAC;
     for (int n = 0; n < net->n_layers; n++) {
         const layer_t *l = &net->layers[n];
-        if (fracs)
-            fracs[n] = (int8_t)frac;
+        net->fracs[n] = (int8_t)frac;
         if (is_linear(&l->g))
             frac = forward_linear(net, l, frac, training);
         else
@@ -160,7 +159,7 @@ static int classes(const network_t *net) { return net->layers[net->n_layers - 1]
 
 int predict(const network_t *net) {
     int best = 0;
-    forward(net, NULL, 0);
+    forward(net, 0);
     for (int c = 1; c < classes(net); c++)
         if (net->logits[c] > net->logits[best])
             best = c;
@@ -350,8 +349,7 @@ static const layer_t *before(const network_t *net, int n) {
     return &net->layers[n];
 }
 
-static void backward(const network_t *net, const int8_t *fracs, int lr_shift,
-                     const settings_t *settings) {
+static void backward(const network_t *net, int lr_shift, const settings_t *settings) {
     int n = net->n_layers - 1, frac = ERROR_FRAC, size = classes(net);
     const layer_t *l = &net->layers[n];
     int8_t *errors = l->errors;
@@ -365,7 +363,7 @@ static void backward(const network_t *net, const int8_t *fracs, int lr_shift,
                 frac += bit_length(l->g.columns) - 1;
         }
         backward_linear(net, l, settings->lmin < FRACTION_ONE ? net->magnitudes : NULL, frac,
-                        fracs[n], lr_shift, settings->standardize);
+                        net->fracs[n], lr_shift, settings->standardize);
         if (n == net->first)
             return;
         frac += l->range->weight_frac;
@@ -399,11 +397,10 @@ static void widen(const layer_t *l) {
 }
 
 int train_step(const network_t *net, int label, const settings_t *settings) {
-    int8_t fracs[net->n_layers];
-    int32_t loss = head_errors(net, forward(net, fracs, 1), label);
+    int32_t loss = head_errors(net, forward(net, 1), label);
     if (loss >= settings->skip) {
         uint32_t decayed = settings->lr_decay ? *net->samples / settings->lr_decay : 0;
-        backward(net, fracs, settings->lr_shift + (int)decayed, settings);
+        backward(net, settings->lr_shift + (int)decayed, settings);
     }
     if (++*net->samples % RANGE_PERIOD == 0)
         for (int n = net->first; n < net->n_layers; n++)

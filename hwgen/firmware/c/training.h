@@ -32,6 +32,7 @@ typedef struct {
     int32_t *logits;            /* [classes] */
     int32_t *row;               /* scratch: the largest row's gradient */
     uint32_t *magnitudes;       /* scratch: of the largest layer's rows */
+    int8_t *fracs;              /* fraction bits of each layer's input, in this pass */
     uint16_t *means;            /* of each input, 2**-8; NULL where none is taken off */
     uint32_t *samples;          /* seen so far */
 } network_t;
