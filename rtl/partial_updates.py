@@ -108,13 +108,13 @@ class PartialUpdates(wiring.Component):
                      keep.eq(Mux(k == 0, 1, k))]
 
         magnitude, threshold = Signal(MAGNITUDE_WIDTH), Signal(MAGNITUDE_WIDTH)
-        trial, chosen = Signal(MAGNITUDE_WIDTH), Signal()
-        count, above = Signal.like(k), Signal.like(k)
+        trial, reached, chosen, sending = Signal(MAGNITUDE_WIDTH), Signal(), Signal(), Signal()
+        count, above, at_threshold = Signal.like(k), Signal.like(k), Signal()
         m.d.comb += [
             magnitude.eq(abs(read.data)),
-            trial.eq(threshold | bit),
-            chosen.eq(every | (magnitude > threshold)
-                      | (magnitude == threshold) & (above != keep)),
+            trial.eq(Mux(sending, threshold, threshold | bit)),
+            reached.eq(magnitude >= trial), at_threshold.eq(magnitude == threshold),
+            chosen.eq(every | reached & ~(at_threshold & (above == keep))),
         ]
 
         with m.FSM():
@@ -143,7 +143,7 @@ class PartialUpdates(wiring.Component):
             # COUNT: nodes that reach the trial; in the first walk also multiples of num
             with m.State("COUNT"):
                 next_node()
-                m.d.sync += count.eq(count + (magnitude >= trial))
+                m.d.sync += count.eq(count + reached)
                 with m.If(bit[-1]):
                     m.d.sync += [
                         k.eq(k + ~multiple[-1]),
@@ -166,10 +166,10 @@ class PartialUpdates(wiring.Component):
             # SEND: those above the threshold, and the first ones at it until there are k
             with m.State("SEND"):
                 next_node()
-                m.d.comb += self.o_valid.eq(1)
+                m.d.comb += [sending.eq(1), self.o_valid.eq(1)]
                 with m.If(chosen):
                     m.d.comb += self.o_error.eq(read.data)
-                m.d.sync += above.eq(above + (chosen & (magnitude == threshold)))
+                m.d.sync += above.eq(above + (chosen & at_threshold))
                 with m.If(last):
                     m.d.sync += total.eq(0)
                     m.next = "COLLECT"

@@ -433,7 +433,7 @@ BUGS = (
         "k.eq(Mux(walked.any(), k + 1, 0))"),
     Bug("all nodes at the threshold are chosen", "rtl/partial_updates.py",
         "tests/test_partial_updates.py::test_unit_equals_model",
-        "(magnitude == threshold) & (above != keep)", "(magnitude == threshold)"),
+        "reached & ~(at_threshold & (above == keep))", "reached"),
     Bug("signs of the errors turned around", "rtl/standardize.py",
         "tests/test_standardize.py::test_hardware_equals_model", "Mux(error < 0, -ONE, ONE)",
         "Mux(error < 0, ONE, -ONE)"),
