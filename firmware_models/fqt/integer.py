@@ -24,7 +24,7 @@ import numpy as np
 from ..formats import Fixed
 from ..loss import LOSS_WIDTH, cross_entropy, head_error
 from ..partial_updates import ONE, k_of, top_k
-from .layers import Layer
+from .layers import Layer, mean
 
 INPUT_FRAC = 7
 FEATURE_MAX = 127
@@ -172,10 +172,10 @@ def _forward(layers: tuple[Layer, ...], state: State, x, training: bool) -> _Pas
     if state.mean is None:
         x = rnd(x, 1).clip(max=FEATURE_MAX)
     else:
-        mean = state.mean
+        middle = state.mean
         if training:
-            state.mean = mean + ((x << MEAN_FRAC) - mean >> MEAN_SHIFT)
-        x = np.clip(rnd(x - (mean >> MEAN_FRAC), 1), -128, FEATURE_MAX)
+            state.mean = middle + ((x << MEAN_FRAC) - middle >> MEAN_SHIFT)
+        x = np.clip(rnd(x - (middle >> MEAN_FRAC), 1), -128, FEATURE_MAX)
     for layer in layers:
         kept.inputs.append(x)
         kept.fracs.append(frac)
@@ -184,7 +184,7 @@ def _forward(layers: tuple[Layer, ...], state: State, x, training: bool) -> _Pas
             x = columns.max(-1).reshape(-1)
             continue
         if layer.kind == "average_pool":
-            x = _mean(columns.sum(-1), layer.columns).reshape(-1)
+            x = mean(columns.sum(-1), layer.columns).reshape(-1)
             continue
         s = state.layers[layer.name]
         frac += s.weight_frac
@@ -202,11 +202,6 @@ def _forward(layers: tuple[Layer, ...], state: State, x, training: bool) -> _Pas
 
 def _aligned(bias, frac: int):
     return bias << frac - BIAS_FRAC if frac >= BIAS_FRAC else bias >> BIAS_FRAC - frac
-
-
-def _mean(total, n: int):
-    """The mean of n terms, by a multiplication with a rounded reciprocal."""
-    return total * ((1 << 16) // n + (1 << 16) % n * 2 // n) + (1 << 15) >> 16
 
 
 def _follow(s: LayerState, peak: int) -> None:
@@ -258,7 +253,7 @@ def _backward(layers, state: State, kept: _Pass, errors, lr_shift: int, settings
         layer, x = layers[n], kept.inputs[n]
         errors = errors.reshape(layer.positions, layer.rows)
         if layer.kind == "max_pool":
-            errors = _to_largest(layer, x, errors)
+            errors = layer.to_largest(x, errors)
             continue
         if layer.kind == "average_pool":
             everywhere = np.ones((layer.rows, layer.columns), np.int64)
@@ -281,14 +276,6 @@ def _arrived(layer: Layer, state: State, errors, frac: int, settings) -> tuple[n
     return _chosen(state.layers[layer.name], errors.reshape(-1, layer.rows), frac, settings), frac
 
 
-def _to_largest(layer: Layer, x, errors) -> np.ndarray:
-    """Errors of a max pool's input: each goes to the first of the largest inputs it chose from."""
-    found = np.zeros(layer.n_in, np.int64)
-    chosen = layer.unfold(x).argmax(-1)[..., None]
-    found[np.take_along_axis(layer.index, chosen, -1)[..., 0]] = errors
-    return found
-
-
 def _chosen(s: LayerState, errors, frac: int, settings: Settings) -> np.ndarray:
     """Errors of the structures that learn from this sample; 0 in the others."""
     n = errors.shape[1]
@@ -303,8 +290,8 @@ def _chosen(s: LayerState, errors, frac: int, settings: Settings) -> np.ndarray:
 
 def _update(s: LayerState, gradient, bias_gradient, frac, x_frac, lr_shift, standardize) -> None:
     if standardize:
-        gradient = gradient - _mean(gradient.sum(1), gradient.shape[1])[:, None]
-        size = _mean(np.abs(gradient).sum(1), gradient.shape[1])
+        gradient = gradient - mean(gradient.sum(1), gradient.shape[1])[:, None]
+        size = mean(np.abs(gradient).sum(1), gradient.shape[1])
         shifts = np.array([max(int(n).bit_length() - 1, 0) for n in size])[:, None]
         shifts = shifts + lr_shift - s.weight_frac - RESIDUAL_BITS
         step = np.stack([rnd(row, int(shift)) for row, shift in zip(gradient, shifts[:, 0],

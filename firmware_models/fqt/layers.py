@@ -118,6 +118,18 @@ class Layer:
         np.add.at(found, self.index, spread)
         return found[:-1]
 
+    def to_largest(self, x, errors) -> np.ndarray:
+        """Errors [n_in] of a max pool: each goes to the first of the largest inputs x [n_in]."""
+        found = np.zeros(self.n_in, errors.dtype)
+        chosen = self.unfold(x).argmax(-1)[..., None]
+        found[np.take_along_axis(self.index, chosen, -1)[..., 0]] = errors
+        return found
+
+
+def mean(total, n: int):
+    """The mean of n integers, by a multiplication with a rounded reciprocal."""
+    return total * ((1 << 16) // n + (1 << 16) % n * 2 // n) + (1 << 15) >> 16
+
 
 def dense(rows: int, *, trainable: bool = True) -> dict:
     return dict(kind="dense", rows=rows, trainable=trainable)
