@@ -39,7 +39,7 @@ class Firmware:
         with tempfile.TemporaryDirectory() as place:
             library = Path(place) / "firmware.so"
             done = subprocess.run(["gcc", *flags, "-o", library,
-                                   *sorted(folder.glob("*.c"))],
+                                   *sorted(folder.glob("*.c")), "-lm"],
                                   capture_output=True, text=True)
             if done.returncode:
                 raise SimulationError(f"{folder}: gcc failed: {done.stderr.strip()}")

@@ -9,7 +9,8 @@ from hwgen.firmware.state import pack
 from sim import board
 from sim.errors import SimulationError
 
-from .test_firmware import EVERY_KIND, SETTINGS, started
+from .test_firmware import SETTINGS, started
+from .trained_networks import EVERY_KIND
 
 LACKING = board.missing("m4")
 needs_boards = pytest.mark.skipif(LACKING is not None, reason=str(LACKING))

@@ -3,14 +3,7 @@ import numpy as np
 import pytest
 
 from firmware_models.fqt.integer import Settings, State, init, predict, train_step
-from firmware_models.fqt.layers import (
-    average_pool,
-    conv,
-    dense,
-    depthwise,
-    max_pool,
-    sequential,
-)
+from firmware_models.fqt.layers import conv, dense, sequential
 from hwgen import data
 from hwgen.errors import HwgenError
 from hwgen.firmware import generate, load, save
@@ -20,16 +13,10 @@ from sim import board
 from sim.errors import SimulationError
 from sim.firmware import FLAGS, Firmware, Storage
 
+from .trained_networks import DIGITS, EVERY_KIND, PARTS, drawn, weights_of
+
 NO_INPUT, WRONG_SIZE, WRONG_LABEL, STORAGE_FAILED, NOTHING_SAVED, CORRUPT = range(-1, -7, -1)
 
-DIGITS = sequential((8, 8, 1), dense(32), dense(10))
-EVERY_KIND = sequential(
-    (8, 8, 1), conv(6, 3, same=True), max_pool(2), depthwise(3, same=True),
-    conv(8, (1, 3), strides=(1, 2)), average_pool((2, 1)), dense(12), dense(10))
-PARTS = sequential(
-    (8, 8, 1), conv(6, 3, same=True, trainable=False), max_pool(2), depthwise(3, same=True),
-    conv(8, (1, 3), strides=(1, 2), trainable=False), average_pool((2, 1)),
-    dense(12, trainable=False), dense(10))
 SETTINGS = {
     "plain": {}, "partial": dict(lmin=30, lr_shift=4), "skip": dict(skip=300, lr_decay=100),
     "standardize": dict(standardize=True, lr_shift=8),
@@ -39,12 +26,7 @@ needs_gcc = pytest.mark.skipif(board.missing("host") is not None, reason=str(boa
 
 
 def started(layers, seed=1, *, mean=None, scale=6.0) -> State:
-    """Weights of He's uniform distribution, and some biases."""
-    rng = np.random.default_rng(seed)
-    linear = [layer for layer in layers if layer.is_linear]
-    return init(layers, {layer.name: rng.uniform(-1, 1, (layer.rows, layer.columns))
-                         * np.sqrt(scale / layer.columns) for layer in linear},
-                {layer.name: rng.normal(0, 0.1, layer.rows) for layer in linear}, mean)
+    return init(layers, *weights_of(layers, seed, scale), mean)
 
 
 @pytest.fixture(scope="module")
@@ -72,30 +54,6 @@ def test_equal(tmp_path, digits, layers, name):
     mean = digits.x_train.mean(0) if name != "plain" else None
     lockstep(layers, started(layers, mean=mean), Settings(**SETTINGS[name]), digits.x_train[:300],
              digits.y_train[:300], tmp_path)
-
-
-def drawn(rng):
-    """A network, and samples for it."""
-    shape = (int(rng.integers(1, 9)), int(rng.integers(1, 9)), int(rng.integers(1, 4)))
-    layers, (h, w, _) = [], shape
-    for _ in range(rng.integers(0, 4)):
-        kind = rng.choice(["conv", "depthwise", "max_pool", "average_pool"])
-        kernel = int(rng.integers(1, min(h, 4) + 1)), int(rng.integers(1, min(w, 4) + 1))
-        trainable = bool(rng.random() < 0.7)
-        if kind in ("max_pool", "average_pool"):
-            layers.append({"max_pool": max_pool, "average_pool": average_pool}[kind](kernel))
-        else:
-            common = dict(strides=(int(rng.integers(1, 3)), int(rng.integers(1, 3))),
-                          same=bool(rng.random() < 0.5), trainable=trainable)
-            layers.append(depthwise(kernel, **common) if kind == "depthwise" else
-                          conv(int(rng.integers(1, 6)), kernel, **common))
-        h, w, _ = sequential(shape, *layers, dense(2))[-2].shape_out
-    if rng.random() < 0.5:
-        layers.append(dense(int(rng.integers(1, 20)), trainable=bool(rng.random() < 0.7)))
-    n_classes = int(rng.integers(2, 12))
-    made = sequential(shape, *layers, dense(n_classes))
-    x = rng.integers(0, 256, (60, made[0].n_in))
-    return made, x, rng.integers(0, n_classes, 60)
 
 
 @needs_gcc

@@ -1,24 +1,23 @@
-"""Writes the C sources of a network that trains in integers."""
+"""Writes the C sources of a network that trains."""
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import jinja2
-import numpy as np
 
-from firmware_models.fqt.integer import RESIDUAL_BITS, Settings, State
 from firmware_models.fqt.layers import Layer
 from firmware_models.loss import LOG_TABLE
 
 from ..errors import HwgenError
+from . import integer, paper
 from .memory import WORD, buffers_of, place
-from .state import layout_of, pack
+from .state import arithmetic_of, layout_of, pack
+from .values import Values, literal, rows_of
 
-SOURCES = Path(__file__).parent / "c"
+FOLDER = Path(__file__).parent / "c"
 COPIED = ("Makefile", "geometry.h", "kernels.h", "loss.h", "partial_updates.c",
-          "partial_updates.h", "pool.h", "storage.c", "storage.h", "training.c", "training.h",
-          "board/board.ld", "board/main.c", "board/start.c")
-WIDTH = 96
+          "partial_updates.h", "pool.h", "storage.c", "storage.h", "board/board.ld",
+          "board/main.c", "board/start.c")
 KERNEL_ROWS = 16            # pieces_t of geometry.h
 
 
@@ -32,21 +31,8 @@ class _Item:
     errors: int | None
     behind: int | None
     number: int = 0
-    state: object = None
-    weights: str = ""
-    biases: str = ""
-
-
-def rows_of(numbers) -> str:
-    """Numbers as lines of a C initialiser."""
-    lines, line = [], ""
-    for number in np.asarray(numbers).ravel():
-        text = f"{int(number)},"
-        if len(line) + len(text) > WIDTH:
-            lines.append(line)
-            line = ""
-        line += text
-    return "\n".join([*lines, line])
+    values: Values | None = None
+    gradients: int | None = None
 
 
 def _check(layers) -> None:
@@ -61,43 +47,46 @@ def _check(layers) -> None:
                              "firmware counts both in 16 bits, use a smaller layer")
 
 
-def generate(layers, state: State, folder, *, settings: Settings | None = None,
-             title: str = "network") -> dict:
+def generate(layers, state, folder, *, settings=None, title: str = "network") -> dict:
     """Write the C sources of a network into a folder.
 
     Parameters
     ----------
     layers : sequence of Layer
-    state : State
-        Weights to begin with.
+    state : firmware_models.fqt.integer.State or firmware_models.fqt.paper.State
+        Weights to begin with; its kind decides the arithmetic.
     folder : path
-    settings : Settings, optional
-        How it trains until the firmware changes `net_settings`; `standardize` cannot be switched
-        on later, for it needs memory.
+    settings : Settings of the same module, optional
+        How it trains until the firmware changes `net_settings`. In integers `standardize` cannot
+        be switched on later, for it needs memory.
     title : str
 
     Returns
     -------
     dict
-        "arena_bytes", "state_bytes" and the number of "weights" that train.
+        "arena_bytes", "state_bytes", "gradient_bytes" and the number of "weights" that train.
 
     Raises
     ------
     HwgenError
         For a network that does not train, or a layer that the firmware has no room for.
+    ValueError
+        Where the settings are those of another arithmetic.
     """
     _check(layers)
-    settings = settings or Settings()
+    arithmetic = arithmetic_of(state)
+    settings = settings or arithmetic.Settings()
+    if not isinstance(settings, arithmetic.Settings):
+        raise ValueError(f"settings of {type(settings).__module__}; this state needs those of "
+                         f"{arithmetic.Settings.__module__}")
     folder = Path(folder)
     (folder / "board").mkdir(parents=True, exist_ok=True)
     first = min(n for n, layer in enumerate(layers) if layer.trainable)
     trained = [layer for layer in layers if layer.trainable]
-    # A row's gradient, in words, or what kernels see at two positions, in half words; dense layers
-    # have one position, and need their gradient for its mean alone.
-    row = WORD * max(layer.columns if layer.kind != "dense" or settings.standardize
-                     else -(-layer.columns // 2) for layer in layers if layer.is_linear)
+    floats = arithmetic.floats(layers, state)
+    row = WORD * arithmetic.row_columns(layers, state, settings)
     magnitudes = WORD * max(layer.rows for layer in layers[first:])
-    at, arena = place(buffers_of(layers, first=first, scratch=row + magnitudes))
+    at, arena = place(buffers_of(layers, first=first, scratch=row + magnitudes, floats=floats))
 
     items = []
     for n, layer in enumerate(layers):
@@ -108,25 +97,35 @@ def generate(layers, state: State, folder, *, settings: Settings | None = None,
             errors=None if n < first else at["logits" if last else f"behind{n + 1}"],
             behind=at.get(f"behind{n}")))
     linear = [item for item in items if item.layer.is_linear]
+    gradients = 0
     for number, item in enumerate(linear):
-        item.number, item.state = number, state.layers[item.layer.name]
-        master = item.state.master
-        item.weights = rows_of(master if item.layer.trainable else master >> RESIDUAL_BITS)
-        item.biases = rows_of(item.state.bias)
+        item.number = number
+        item.values = arithmetic.values_of(item.layer, state.layers[item.layer.name])
+        if arithmetic is paper and item.layer.trainable:
+            item.gradients = gradients
+            gradients += item.layer.rows * (item.layer.columns + 1)
 
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(SOURCES), autoescape=False,
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(FOLDER), autoescape=False,
                                      undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    environment.filters.update(rows_of=rows_of, literal=literal)
+    in_order = [item for item in linear if item.layer.trainable]
     context = dict(
-        title=title, items=items, linear=linear,
-        trained=[item for item in linear if item.layer.trainable], first=first,
+        title=title, header=arithmetic.HEADER, items=items, linear=linear, trained=in_order,
+        # Whole words first, so that nothing is filled up between two layers.
+        by_size=sorted(in_order, key=lambda item: item.values.weight_type != "float"),
+        first=first, floats=floats if arithmetic is paper else None, gradients=gradients,
         arena_bytes=arena, logits=at["logits"], row=at["scratch"],
-        magnitudes=at["scratch"] + row, settings=settings, samples=state.samples,
+        magnitudes=at["scratch"] + row, settings=asdict(settings), samples=state.samples,
         state_bytes=len(pack(layers, state)), layout=layout_of(layers, state),
-        means="" if state.mean is None else rows_of(state.mean),
-        log_table=rows_of(LOG_TABLE), inputs=layers[0].n_in, classes=layers[-1].rows)
+        means=getattr(state, "mean", None), log_table=LOG_TABLE, inputs=layers[0].n_in,
+        classes=layers[-1].rows)
     for name in ("network.h", "network.c"):
         (folder / name).write_text(environment.get_template(f"{name}.j2").render(context))
-    for name in COPIED:
-        shutil.copyfile(SOURCES / name, folder / name)
+    # A folder may hold a network of the other arithmetic: all its C files are compiled.
+    for name in {*integer.SOURCES, *paper.SOURCES} - {*arithmetic.SOURCES}:
+        (folder / name).unlink(missing_ok=True)
+    for name in (*COPIED, *arithmetic.SOURCES):
+        shutil.copyfile(FOLDER / name, folder / name)
     return {"arena_bytes": arena, "state_bytes": len(pack(layers, state)),
+            "gradient_bytes": WORD * gradients,
             "weights": sum(layer.rows * layer.columns for layer in trained)}

@@ -1,23 +1,44 @@
-"""The state of a firmware as the bytes that it keeps in memory and saves."""
-import zlib
-
+"""How a firmware that trains in integers keeps its layers and its state."""
 import numpy as np
 
-from firmware_models.fqt.integer import LayerState, State
+from firmware_models.fqt.integer import RESIDUAL_BITS, LayerState, Settings, State
+
+from .values import Reader, Values, joined
+
+SOURCES = ("training.c", "training.h")
+HEADER = "training.h"
 
 RANGE = np.dtype([("peak", "<i4"), ("error_max", "<u4"), ("weight_frac", "i1"), ("out_frac", "i1"),
                   ("unused", "V2")])
 
 
-def layout_of(layers, state: State) -> int:
-    """A number of 32 bits that networks with other states do not share."""
-    text = repr([(layer.kind, layer.shape_in, layer.shape_out, layer.kernel, layer.strides,
-                  layer.pads, layer.trainable) for layer in layers])
-    return zlib.crc32(f"{text} {state.mean is not None}".encode())
+def floats(layers, state: State) -> int:
+    """The first layer of floats: there is none."""
+    return len(layers)
+
+
+def row_columns(layers, state: State, settings: Settings) -> int:
+    """Words of what is written down of a row.
+
+    Its gradient, or in half words what kernels see at two positions. Dense layers have one
+    position, and need their gradient for its mean alone.
+    """
+    return max(layer.columns if layer.kind != "dense" or settings.standardize
+               else -(-layer.columns // 2) for layer in layers if layer.is_linear)
+
+
+def values_of(layer, s: LayerState) -> Values:
+    """What a layer with weights begins with."""
+    return Values(
+        weights=s.master if layer.trainable else s.master >> RESIDUAL_BITS,
+        weight_type="int16_t" if layer.trainable else "int8_t",
+        field="masters" if layer.trainable else "weights", biases=s.bias, bias_type="int32_t",
+        range={"peak": s.peak, "error_max": s.error_max, "weight_frac": s.weight_frac,
+               "out_frac": s.out_frac})
 
 
 def pack(layers, state: State) -> bytes:
-    """The bytes of a state: samples, ranges, then what trains; little endian."""
+    """Samples, ranges, biases, masters, means."""
     ranges = np.zeros(len(state.layers), RANGE)
     linear = [layer for layer in layers if layer.is_linear]
     for row, layer in zip(ranges, linear, strict=True):
@@ -29,29 +50,12 @@ def pack(layers, state: State) -> bytes:
              *(s.bias.astype("<i4") for s in trained), *(s.master.astype("<i2") for s in trained)]
     if state.mean is not None:
         parts.append(state.mean.astype("<u2"))
-    packed = b"".join(part.tobytes() for part in parts)
-    return packed + bytes(-len(packed) % 4)
+    return joined(parts)
 
 
 def unpack(layers, state: State, packed: bytes) -> State:
-    """The state that the bytes hold; `state` is any one of the same network.
-
-    Raises
-    ------
-    ValueError
-        Where the bytes are not as many as this network's.
-    """
-    if len(packed) != len(pack(layers, state)):
-        raise ValueError(f"a state of {len(packed)} bytes; this network's has "
-                         f"{len(pack(layers, state))}")
-    at = 0
-
-    def take(dtype, shape):
-        nonlocal at
-        found = np.frombuffer(packed, dtype, int(np.prod(shape)), at).reshape(shape)
-        at += found.nbytes
-        return found if found.dtype.names else found.astype(np.int64)
-
+    """The state that the bytes hold."""
+    take = Reader(packed)
     linear = [layer for layer in layers if layer.is_linear]
     samples = int(take("<u4", 1)[0])
     ranges = dict(zip((layer.name for layer in linear), take(RANGE, len(linear)), strict=True))

@@ -41,7 +41,7 @@ def place(buffers) -> tuple[dict[str, int], int]:
     return {buffer.name: offset for offset, buffer in placed}, -(-size // WORD) * WORD
 
 
-def buffers_of(layers, *, first: int, scratch: int) -> list[Buffer]:
+def buffers_of(layers, *, first: int, scratch: int, floats: int | None = None) -> list[Buffer]:
     """What the passes of a network need.
 
     Parameters
@@ -51,15 +51,19 @@ def buffers_of(layers, *, first: int, scratch: int) -> list[Buffer]:
         The first layer that trains.
     scratch : int
         Bytes that both passes need beside their tensors.
+    floats : int, optional
+        The first layer that reads float32 instead of bytes.
     """
+    floats = len(layers) if floats is None else floats
     n_layers = len(layers)
     end = 2 * n_layers - 1
     found = [Buffer("logits", WORD * layers[-1].rows, n_layers - 1, n_layers),
              Buffer("scratch", scratch, 0, end)]
     for n, layer in enumerate(layers):
         back = end - n
-        found.append(Buffer(f"input{n}", layer.n_in, n - 1, back if n >= first else n))
+        width = WORD if n >= floats else 1
+        found.append(Buffer(f"input{n}", width * layer.n_in, n - 1, back if n >= first else n))
         if n > first:
-            width = WORD if layer.is_linear else 1
+            width = WORD if layer.is_linear or n >= floats else 1
             found.append(Buffer(f"behind{n}", width * layer.n_in, back, back + 1))
     return found
