@@ -111,7 +111,7 @@ OTHER = {"rule": "es", "layers": (2,), "sigma_log2": 5, "lr_shift": 1, "lr_decay
          "probes": 3, "head_shift": 2, "turn": True, "skip": 40, "pairs": 5, "batch": 2,
          "fitness": "rank", "vote": 20, "sparse": "hash", "rank1": True, "kernel": True,
          "start": 600, "stop": 500, "restart": True, "sharp": 3, "sigma_decay": True,
-         "rounding": "stochastic"}
+         "rounding": "stochastic", "lmin": 26, "lmax": 200, "standardize": 16}
 APART = {"momentum"}                # no core has it together with a journal
 
 
@@ -120,8 +120,9 @@ def test_every_setting_is_named():
 
 
 @pytest.mark.parametrize("changes", [
-    *[{name: value} for name, value in OTHER.items() if name != "stop"],
-    {"start": 600, "stop": 500}, {"sparse": "static"}, {"sparse": "biases"},
+    *[{name: value} for name, value in OTHER.items() if name not in ("stop", "lmax")],
+    {"start": 600, "stop": 500}, {"lmin": 26, "lmax": 200}, {"sparse": "static"},
+    {"sparse": "biases"},
     {"rounding": "nearest"}, {"rounding": "pseudo"},
     {"sparse": "static", "rank1": True, "kernel": True, "vote": 40},
 ], ids=str)
