@@ -276,7 +276,7 @@ def test_firmware(tmp_path, capsys):
     path = firmware.save(tmp_path / "mine.npz", layers, firmware.example.start("digits", 1))
     assert main(["firmware", str(path), "-o", str(tmp_path / "mine"), "--lmin", "0.25",
                  "--lr-shift", "3", "--lr-decay", "1400"]) == 0
-    assert "5,060 bytes of state" in capsys.readouterr().out
+    assert "5,060 bytes of state" in " ".join(capsys.readouterr().out.split())
     for name in ("network.c", "training.c"):
         one, two = ((folder / name).read_text() for folder in (tmp_path, tmp_path / "mine"))
         assert one.replace(" * digits", " * mine") == two
