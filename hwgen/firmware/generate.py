@@ -88,6 +88,7 @@ def generate(layers, state, folder, *, settings=None, title: str = "network") ->
     magnitudes = WORD * max(layer.rows for layer in layers[first:])
     at, arena = place(buffers_of(layers, first=first, scratch=row + magnitudes, floats=floats))
 
+    state_bytes = len(pack(layers, state))
     items = []
     for n, layer in enumerate(layers):
         last = n == len(layers) - 1
@@ -116,7 +117,7 @@ def generate(layers, state, folder, *, settings=None, title: str = "network") ->
         first=first, floats=floats if arithmetic is paper else None, gradients=gradients,
         arena_bytes=arena, logits=at["logits"], row=at["scratch"],
         magnitudes=at["scratch"] + row, settings=asdict(settings), samples=state.samples,
-        state_bytes=len(pack(layers, state)), layout=layout_of(layers, state),
+        state_bytes=state_bytes, layout=layout_of(layers, state),
         means=getattr(state, "mean", None), log_table=LOG_TABLE, inputs=layers[0].n_in,
         classes=layers[-1].rows)
     for name in ("network.h", "network.c"):
@@ -126,6 +127,6 @@ def generate(layers, state, folder, *, settings=None, title: str = "network") ->
         (folder / name).unlink(missing_ok=True)
     for name in (*COPIED, *arithmetic.SOURCES):
         shutil.copyfile(FOLDER / name, folder / name)
-    return {"arena_bytes": arena, "state_bytes": len(pack(layers, state)),
+    return {"arena_bytes": arena, "state_bytes": state_bytes,
             "gradient_bytes": WORD * gradients,
             "weights": sum(layer.rows * layer.columns for layer in trained)}

@@ -1,7 +1,6 @@
 """A network and its state in one file, from which firmware is generated."""
 import io
 import json
-import zipfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 from firmware_models.fqt.integer import LayerState, State
 from firmware_models.fqt.layers import Layer
 
+from ..checkpoint import write_arrays
 from ..errors import HwgenError
 from .state import pack, unpack
 
@@ -27,13 +27,7 @@ def save(path, layers, state: State) -> Path:
             frozen = state.layers[layer.name]
             arrays[f"{layer.name}.master"] = frozen.master.astype(np.int16)
             arrays[f"{layer.name}.bias"] = frozen.bias.astype(np.int32)
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, array in arrays.items():
-            content = io.BytesIO()
-            np.lib.format.write_array(content, array, allow_pickle=False)
-            # A fixed date; numpy's own archives have the time of writing.
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue(),
-                             zipfile.ZIP_DEFLATED)
+    write_arrays(path, arrays)
     return path
 
 
