@@ -196,7 +196,7 @@ def test_same_bytes(tmp_path):
         generate(EVERY_KIND, started(EVERY_KIND), tmp_path / name)
     files = [path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*")
              if path.is_file()]
-    assert len(files) == 16
+    assert len(files) == 20
     for path in files:
         assert (tmp_path / "a" / path).read_bytes() == (tmp_path / "b" / path).read_bytes()
 
@@ -215,7 +215,8 @@ def test_tensors_do_not_overlap(number):
     """What is needed at the same time lies apart, and nothing is larger than need be."""
     layers, _, _ = drawn(np.random.default_rng(number))
     trained = [n for n, layer in enumerate(layers) if layer.trainable]
-    buffers = buffers_of(layers, first=trained[0] if trained else 0, scratch=40)
+    floats = [None, len(layers), 1][number % 3]
+    buffers = buffers_of(layers, first=trained[0] if trained else 0, scratch=40, floats=floats)
     at, size = place(buffers)
     for n, one in enumerate(buffers):
         assert at[one.name] % 4 == 0 and at[one.name] + one.size <= size
@@ -231,11 +232,13 @@ def test_tensors_do_not_overlap(number):
 @pytest.mark.parametrize("layers, message", [
     ([dense(4, trainable=False), dense(2, trainable=False)],
      "no layer trains; make one trainable=True"),
-    ([conv(2, (17, 1)), dense(2)], "conv1: a kernel of 17 rows; the firmware takes 16 at most"),
+    ([conv(2, (256, 1)), dense(2)], "conv1: a kernel of 256x1; the firmware takes sizes and"),
+    ([conv(2, (1, 300), strides=(1, 256)), dense(2)], "conv1: a kernel of 1x300; the firmware"),
+    ([conv(40_000, 2), dense(2)], "conv1: a sum of 160000 products of two bytes on the way back"),
     ([dense(1 << 16), dense(2)], "dense1: 65536 rows of 20 weights; the firmware counts both in"),
 ])
 def test_no_room(tmp_path, layers, message):
-    made = sequential((20, 1, 1), *layers)
+    made = sequential((300, 300, 1) if layers[0]["kind"] == "conv" else (20, 1, 1), *layers)
     with pytest.raises(HwgenError, match=message):
         generate(made, started(made), tmp_path)
     assert not list(tmp_path.iterdir())

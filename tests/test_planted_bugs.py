@@ -474,7 +474,7 @@ BUGS = (
     Bug("masters of a dense layer floored", "hwgen/firmware/c/kernels.h",
         "tests/test_firmware.py::test_equal[dense-plain]",
         "*m - ((e * *x++ + 32768) >> 16)", "*m - ((e * *x++) >> 16)"),
-    Bug("formats change too early", "hwgen/firmware/c/training.c",
+    Bug("formats change too early", "hwgen/firmware/c/forward.c",
         "tests/test_firmware.py::test_equal[every kind-plain]", "range->peak < 48 << 8",
         "range->peak < 49 << 8"),
     Bug("a magnitude at the threshold does not count", "hwgen/firmware/c/partial_updates.c",

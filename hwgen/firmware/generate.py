@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parent / "c"
 COPIED = ("Makefile", "geometry.h", "kernels.h", "loss.h", "partial_updates.c",
           "partial_updates.h", "pool.h", "storage.c", "storage.h", "board/board.ld",
           "board/main.c", "board/start.c")
-KERNEL_ROWS = 16            # pieces_t of geometry.h
+KERNEL_MAX = 255            # geometry.h keeps them in bytes
 
 
 @dataclass
@@ -39,12 +39,18 @@ def _check(layers) -> None:
     if not any(layer.trainable for layer in layers):
         raise HwgenError("no layer trains; make one trainable=True")
     for layer in layers:
-        if layer.kernel[0] > KERNEL_ROWS:
-            raise HwgenError(f"{layer.name}: a kernel of {layer.kernel[0]} rows; the firmware takes"
-                             f" {KERNEL_ROWS} at most, use more layers of smaller ones")
+        if max(*layer.kernel, *layer.strides) > KERNEL_MAX:
+            raise HwgenError(f"{layer.name}: a kernel of {layer.kernel[0]}x{layer.kernel[1]}; the "
+                             f"firmware takes sizes and strides of {KERNEL_MAX} at most, use more "
+                             "layers of smaller ones")
         if max(layer.columns, layer.rows, *layer.shape_in) >= 1 << 16:
             raise HwgenError(f"{layer.name}: {layer.rows} rows of {layer.columns} weights; the "
                              "firmware counts both in 16 bits, use a smaller layer")
+        behind = layer.rows * layer.kernel[0] * layer.kernel[1]
+        if layer.is_linear and max(layer.positions, behind) > 1 << 16:
+            raise HwgenError(f"{layer.name}: a sum of {max(layer.positions, behind)} products of "
+                             f"two bytes on the way back; {1 << 16} fit 32 bits, use a smaller "
+                             "layer")
 
 
 def generate(layers, state, folder, *, settings=None, title: str = "network") -> dict:
@@ -95,7 +101,7 @@ def generate(layers, state, folder, *, settings=None, title: str = "network") ->
         items.append(_Item(
             layer=layer, reciprocal=min(round((1 << 16) / layer.columns), (1 << 16) - 1),
             input=at[f"input{n}"], output=None if last else at[f"input{n + 1}"],
-            errors=None if n < first else at["logits" if last else f"behind{n + 1}"],
+            errors=None if n < first else at.get("logits" if last else f"behind{n + 1}"),
             behind=at.get(f"behind{n}")))
     linear = [item for item in items if item.layer.is_linear]
     gradients = 0

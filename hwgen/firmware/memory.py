@@ -52,18 +52,30 @@ def buffers_of(layers, *, first: int, scratch: int, floats: int | None = None) -
     scratch : int
         Bytes that both passes need beside their tensors.
     floats : int, optional
-        The first layer that reads float32 instead of bytes.
+        The first layer that reads float32 instead of bytes. None: the arithmetic is in integers
+        alone; then errors pass pools on their way to the layer with weights before them, and need
+        no place there.
     """
-    floats = len(layers) if floats is None else floats
     n_layers = len(layers)
     end = 2 * n_layers - 1
     found = [Buffer("logits", WORD * layers[-1].rows, n_layers - 1, n_layers),
              Buffer("scratch", scratch, 0, end)]
     for n, layer in enumerate(layers):
         back = end - n
-        width = WORD if n >= floats else 1
-        found.append(Buffer(f"input{n}", width * layer.n_in, n - 1, back if n >= first else n))
-        if n > first:
-            width = WORD if layer.is_linear or n >= floats else 1
+        width = WORD if floats is not None and n >= floats else 1
+        last = back if floats is not None else end - _with_weights(layers, n)
+        found.append(Buffer(f"input{n}", width * layer.n_in, n - 1, last if n >= first else n))
+        if n <= first:
+            continue
+        if floats is None and layer.is_linear:
+            found.append(Buffer(f"behind{n}", WORD * layer.n_in, back,
+                                end - _with_weights(layers, n - 1)))
+        elif floats is not None:
+            width = WORD if layer.is_linear else width
             found.append(Buffer(f"behind{n}", width * layer.n_in, back, back + 1))
     return found
+
+
+def _with_weights(layers, n: int) -> int:
+    """The last layer with weights up to layer n; 0 where there is none."""
+    return max((m for m in range(n + 1) if layers[m].is_linear), default=0)

@@ -9,7 +9,7 @@ from firmware_models.fqt.paper import LayerState, Settings, State, float_from, n
 from .values import Reader, Values, joined
 
 SOURCES = ("affine.h", "batch.c", "float32_layer.c", "paper.c", "paper.h", "paper_layers.h",
-           "softmax.c", "softmax.h", "uint8_layer.c")
+           "pool_back.h", "softmax.c", "softmax.h", "uint8_layer.c")
 HEADER = "paper.h"
 
 RANGE = np.dtype([("scale", "<f4"), ("peak", "<f4"), ("low", "<f4"), ("high", "<f4"),

@@ -15,8 +15,8 @@ void forward_floats(const layer_t *l, float *logits) {
         for (int r = 0; r < l->g.rows; r++) {
             float sum = 0.0f;
             for (int k = 0; k < p.count; k++) {
-                const float *x = (const float *)l->input + p.at[k].input + (step > 1 ? r : 0);
-                const float *w = (const float *)l->weights + r * l->g.columns + p.at[k].column;
+                const float *x = (const float *)l->input + input_of(&p, k) + (step > 1 ? r : 0);
+                const float *w = (const float *)l->weights + r * l->g.columns + column_of(&p, k);
                 for (int i = 0; i < p.length; i++)
                     sum += x[i * step] * w[i];
             }
@@ -40,7 +40,7 @@ void backward_floats(const layer_t *l, int back) {
             if (e == 0.0f)
                 continue;
             for (int k = 0; k < p.count; k++) {
-                int at = p.at[k].input + (step > 1 ? r : 0), column = r * columns + p.at[k].column;
+                int at = input_of(&p, k) + (step > 1 ? r : 0), column = r * columns + column_of(&p, k);
                 const float *w = (const float *)l->weights + column;
                 for (int i = 0; back && i < p.length; i++)
                     behind[at + i * step] += e * w[i];

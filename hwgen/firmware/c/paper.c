@@ -17,6 +17,7 @@
 #define SHARE(e, g) (e)
 #define POOL(name) name##_bytes
 #include "pool.h"
+#include "pool_back.h"
 #undef VALUE
 #undef SUM
 #undef MEAN
@@ -29,6 +30,7 @@
 #define SHARE(e, g) ((e) / (float)(g)->columns)
 #define POOL(name) name##_floats
 #include "pool.h"
+#include "pool_back.h"
 
 static int classes(const network_t *net) { return net->layers[net->n_layers - 1].g.rows; }
 static int n_out(const geometry_t *g) { return positions(g) * g->rows; }

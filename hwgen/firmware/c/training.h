@@ -18,8 +18,8 @@ typedef struct {
 typedef struct {
     geometry_t g;
     int8_t *input, *output;     /* in the arena */
-    int8_t *errors;             /* of the output: [positions, rows] */
-    int32_t *behind;            /* of the input, before they are bytes */
+    int32_t *errors;            /* of the output: [positions, rows] */
+    int32_t *behind;            /* of the input */
     int16_t *masters;           /* [rows, columns], where the layer trains */
     const int8_t *weights;      /* [rows, columns], where it does not */
     int32_t *biases;            /* 2**-16 */

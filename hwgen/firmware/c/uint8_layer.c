@@ -12,8 +12,8 @@ static int32_t sum_of(const layer_t *l, const pieces_t *p, int r) {
     int32_t sum = 0, zero = l->range->zero;
     int step = l->g.kind == DEPTHWISE ? l->g.c : 1, offset = l->g.kind == DEPTHWISE ? r : 0;
     for (int k = 0; k < p->count; k++) {
-        const uint8_t *x = (const uint8_t *)l->input + p->at[k].input + offset;
-        const uint8_t *w = (const uint8_t *)l->weights + r * l->g.columns + p->at[k].column;
+        const uint8_t *x = (const uint8_t *)l->input + input_of(p, k) + offset;
+        const uint8_t *w = (const uint8_t *)l->weights + r * l->g.columns + column_of(p, k);
         if (step == 1)
             for (int i = 0; i < p->length; i++)
                 sum += x[i] * (w[i] - zero);
@@ -53,8 +53,8 @@ static void back_through(const layer_t *l, const pieces_t *p, int r, int32_t e) 
     int step = l->g.kind == DEPTHWISE ? l->g.c : 1, offset = l->g.kind == DEPTHWISE ? r : 0;
     int32_t zero = l->range->zero;
     for (int k = 0; k < p->count; k++) {
-        int32_t *behind = (int32_t *)l->behind + p->at[k].input + offset;
-        const uint8_t *w = (const uint8_t *)l->weights + r * l->g.columns + p->at[k].column;
+        int32_t *behind = (int32_t *)l->behind + input_of(p, k) + offset;
+        const uint8_t *w = (const uint8_t *)l->weights + r * l->g.columns + column_of(p, k);
         if (step == 1)
             for (int i = 0; i < p->length; i++)
                 behind[i] += e * (w[i] - zero);
@@ -67,8 +67,8 @@ static void back_through(const layer_t *l, const pieces_t *p, int r, int32_t e) 
 static void add_gradient(const layer_t *l, const pieces_t *p, int r, int32_t e, int32_t *row) {
     int step = l->g.kind == DEPTHWISE ? l->g.c : 1, offset = l->g.kind == DEPTHWISE ? r : 0;
     for (int k = 0; k < p->count; k++) {
-        const uint8_t *x = (const uint8_t *)l->input + p->at[k].input + offset;
-        int32_t *g = row + p->at[k].column;
+        const uint8_t *x = (const uint8_t *)l->input + input_of(p, k) + offset;
+        int32_t *g = row + column_of(p, k);
         if (step == 1)
             for (int i = 0; i < p->length; i++)
                 g[i] += e * x[i];

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Errors on their way back. Those that reach a layer stay sums of 32 bits: they are read as bytes
+ * where they are needed, which with partial updates is in few of its rows. */
+#include <stddef.h>
+
+#include "kernels.h"
+#include "partial_updates.h"
+#include "passes.h"
+
+enum { BIAS_MAX = (1 << 26) - 1 };
+
+static uint32_t magnitude(int32_t x) { return (uint32_t)(x < 0 ? -x : x); }
+
+/* How many bits errors lose as bytes, the largest with 7 bits, or -1 where all are 0. They become 0
+ * where their input x, if there is one, is off. */
+static int bits_lost(int32_t *errors, const int8_t *x, int n) {
+    uint32_t bits = 0;
+    for (int i = 0; i < n; i++) {       /* as long as the largest of them */
+        if (x && x[i] <= 0)
+            errors[i] = 0;
+        bits |= magnitude(errors[i]);
+    }
+    int lost = bit_length(bits) - 7;
+    return lost > 0 ? lost : bits ? 0 : -1;
+}
+
+static inline int32_t byte_of(int32_t e, int lost) {
+    return clip((e + (1 << lost >> 1)) >> lost, -127, 127);
+}
+
+/* Marks the rows of l that learn from this sample, 1 or 0 in net->magnitudes. Errors are those of
+ * what l delivers, n in all, maybe behind pools. */
+static void choose(const network_t *net, const layer_t *l, const int32_t *errors, int n, int lost,
+                   int frac, const settings_t *settings) {
+    uint32_t *size = net->magnitudes, total = 0;
+    int rows = l->g.rows, shift = frac - SUM_FRAC;
+    memset(size, 0, (size_t)rows * sizeof *size);
+    for (const int32_t *e = errors; e < errors + n; e += rows)
+        for (int r = 0; r < rows; r++)
+            if (e[r])
+                size[r] += magnitude(byte_of(e[r], lost));
+    for (int r = 0; r < rows; r++)
+        total += size[r];
+    uint64_t sum = shift <= 0 ? (uint64_t)total << -shift : ((total >> (shift - 1)) + 1) >> 1;
+    sum = sum < SUM_MAX ? sum : SUM_MAX;
+    if (sum > l->range->error_max)
+        l->range->error_max = (uint32_t)sum;
+    top_k(size, rows, k_of((uint32_t)sum, l->range->error_max, rows, settings->lmin,
+                           settings->lmax));
+}
+
+/* Of one row: what its errors add to, and what they were. */
+typedef struct {
+    int r, any;
+    int32_t total;
+    int32_t *gradient;          /* NULL: the row does not train */
+    int32_t *behind;            /* NULL: nothing before it trains */
+} row_t;
+
+static void add_errors(const layer_t *l, const row_t *row, const pieces_t *p, int32_t e) {
+    weights_t w = weights_of(l, row->r);
+    for (int k = 0; k < p->count; k++) {
+        int32_t *behind = row->behind + input_of(p, k);
+        if (l->g.kind == DEPTHWISE)
+            for (int i = 0; i < p->length; i++)
+                behind[i * l->g.c + row->r] += e * weight(w, column_of(p, k) + i);
+        else
+            add_weights(behind, from(w, column_of(p, k)), e, p->length);
+    }
+}
+
+static void add_gradient(const layer_t *l, const row_t *row, const pieces_t *p, int32_t e) {
+    for (int k = 0; k < p->count; k++) {
+        const int8_t *x = l->input + input_of(p, k);
+        int32_t *g = row->gradient + column_of(p, k);
+        if (l->g.kind == DEPTHWISE)
+            for (int i = 0; i < p->length; i++)
+                g[i] += e * x[i * l->g.c + row->r];
+        else
+            add_inputs(g, x, e, p->length);
+    }
+}
+
+/* An error at a position of l's output: through pools to the row, through the row to its input. */
+static void back_through(const layer_t *l, row_t *row, int position, int32_t e) {
+    pieces_t p;
+    pieces_of(&l->g, position, &p);
+    if (is_linear(&l->g)) {
+        if (!row->any && row->gradient)
+            memset(row->gradient, 0, l->g.columns * sizeof *row->gradient);
+        row->any = 1;
+        row->total += e;
+        if (row->behind)
+            add_errors(l, row, &p, e);
+        if (row->gradient)
+            add_gradient(l, row, &p, e);
+        return;
+    }
+    const int8_t *x = l->input + row->r;
+    int best = p.pixel;
+    for (int k = 0; k < p.count; k++)
+        for (int i = 0; i < p.length; i++) {
+            int at = p.pixel + k * l->g.w + i;
+            if (l->g.kind == MAX_POOL)
+                best = x[at * l->g.c] > x[best * l->g.c] ? at : best;
+            else if (x[at * l->g.c])
+                back_through(l - 1, row, at, e);
+        }
+    if (l->g.kind == MAX_POOL)
+        back_through(l - 1, row, best, e);
+}
+
+/* All errors of a row of l, found behind its pools up to `top`. */
+static void walk(const layer_t *top, row_t *row, int lost) {
+    const int32_t *errors = top->errors + row->r;
+    int n = positions(&top->g), rows = top->g.rows;
+    for (int position = 0; position < n; position++, errors += rows) {
+        int32_t e = *errors ? byte_of(*errors, lost) : 0;
+        if (e)
+            back_through(top, row, position, e);
+    }
+}
+
+/* The row less its mean; returns the whole bits of its mean magnitude. */
+static int standardized(const layer_t *l, int32_t *row) {
+    int64_t sum = 0, size = 0;
+    for (int i = 0; i < l->g.columns; i++)
+        sum += row[i];
+    int32_t middle = (int32_t)((sum * l->g.reciprocal + 32768) >> 16);
+    for (int i = 0; i < l->g.columns; i++) {
+        row[i] -= middle;
+        size += magnitude(row[i]);
+    }
+    int bits = bit_length((uint32_t)((size * l->g.reciprocal + 32768) >> 16)) - 1;
+    return bits < 0 ? 0 : bits;
+}
+
+/* Errors go back through each row before it changes. `chosen` tells which rows do; NULL: all. */
+static void backward_linear(const network_t *net, const layer_t *l, const layer_t *top, int lost,
+                            const uint32_t *chosen, int frac, int lr_shift, int standardize) {
+    int columns = l->g.columns, bits = l->range->weight_frac + RESIDUAL_BITS;
+    int shift = frac + net->fracs[l - net->layers] + lr_shift - bits;
+    /* One position and no scaling by row: the row's gradient need not be written down. */
+    int outer = l->g.kind == DENSE && l == top && !standardize;
+    row_t row = {.gradient = l->g.trainable ? net->row : NULL,
+                 .behind = l != &net->layers[net->first] ? l->behind : NULL};
+    shift = shift < 0 ? 0 : shift;
+    if (row.behind)
+        memset(row.behind, 0, (size_t)n_in(&l->g) * sizeof *row.behind);
+    for (row.r = 0; row.r < l->g.rows; row.r++) {
+        int16_t *m = l->masters + row.r * columns;
+        if (chosen && !chosen[row.r])
+            continue;
+        row.any = row.total = 0;
+        if (outer) {
+            row.any = row.total = byte_of(l->errors[row.r], lost);
+            if (row.any && row.behind)
+                add_weights(row.behind, weights_of(l, row.r), row.total, columns);
+        } else {
+            walk(top, &row, lost);
+        }
+        if (!row.any || !l->g.trainable)
+            continue;
+        if (!outer)
+            step_gradient(m, net->row, standardize ? standardized(l, net->row) + lr_shift - bits
+                                                   : shift, columns);
+        else if (shift < 16)
+            step_inputs(m, l->input, row.total * (1 << (16 - shift)), columns);
+        l->biases[row.r] = clip(l->biases[row.r] - rnd(row.total, frac + lr_shift - BIAS_FRAC),
+                                -BIAS_MAX, BIAS_MAX);
+    }
+}
+
+void backward(const network_t *net, int lr_shift, const settings_t *settings) {
+    const layer_t *top = &net->layers[net->n_layers - 1];
+    int partial = settings->lmin < FRACTION_ONE, size = classes(net), frac = ERROR_FRAC;
+    int lost = bits_lost(top->errors, NULL, size);
+    while (lost >= 0) {
+        const layer_t *l = top;
+        while (!is_linear(&l->g))
+            l--;
+        frac -= lost;
+        if (partial)
+            choose(net, l, top->errors, size, lost, frac, settings);
+        for (const layer_t *pool = top; pool > l; pool--)
+            if (pool->g.kind == AVERAGE_POOL)
+                frac += bit_length(pool->g.columns) - 1;
+        backward_linear(net, l, top, lost, partial ? net->magnitudes : NULL, frac, lr_shift,
+                        settings->standardize);
+        if (l == &net->layers[net->first])
+            return;
+        frac += l->range->weight_frac;
+        size = n_in(&l->g);
+        lost = bits_lost(l->behind, l->input, size);
+        top = l - 1;
+    }
+}
