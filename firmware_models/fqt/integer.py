@@ -272,20 +272,19 @@ def _backward(layers, state: State, kept: _Pass, errors, lr_shift: int, settings
 
 def _arrived(layer: Layer, state: State, errors, frac: int, settings) -> tuple[np.ndarray, int]:
     """Errors of what a layer delivers, behind pools that follow it, as bytes: those that count."""
-    errors, frac = normalized(errors, frac)
-    return _chosen(state.layers[layer.name], errors.reshape(-1, layer.rows), frac, settings), frac
+    sums = np.abs(errors).reshape(-1, layer.rows).sum(0)
+    codes, coded = normalized(errors, frac)
+    return _chosen(state.layers[layer.name], codes.reshape(-1, layer.rows), sums >> frac - coded,
+                   coded, settings), coded
 
 
-def _chosen(s: LayerState, errors, frac: int, settings: Settings) -> np.ndarray:
-    """Errors of the structures that learn from this sample; 0 in the others."""
-    n = errors.shape[1]
+def _chosen(s: LayerState, errors, sums, frac: int, settings: Settings) -> np.ndarray:
+    """Errors of the structures that learn from this sample, by their sums; 0 in the others."""
     if settings.lmin >= ONE:
         return errors
-    magnitudes = np.abs(errors).sum(0)
-    e = min(int(rnd(int(magnitudes.sum()), frac - SUM_FRAC)), SUM_MAX)
+    e = min(int(rnd(int(sums.sum()), frac - SUM_FRAC)), SUM_MAX)
     s.error_max = max(s.error_max, e)
-    k = k_of(e, s.error_max, settings.lmin, settings.lmax, n)
-    return errors * top_k(magnitudes, k)
+    return errors * top_k(sums, k_of(e, s.error_max, settings.lmin, settings.lmax, len(sums)))
 
 
 def _update(s: LayerState, gradient, bias_gradient, frac, x_frac, lr_shift, standardize) -> None:

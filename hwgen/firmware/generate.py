@@ -91,7 +91,7 @@ def generate(layers, state, folder, *, settings=None, title: str = "network") ->
     trained = [layer for layer in layers if layer.trainable]
     floats = arithmetic.floats(layers, state)
     row = WORD * arithmetic.row_columns(layers, state, settings)
-    magnitudes = WORD * max(layer.rows for layer in layers[first:])
+    magnitudes = 2 * WORD * max(layer.rows for layer in layers[first:])
     at, arena = place(buffers_of(layers, first=first, scratch=row + magnitudes, floats=floats))
 
     state_bytes = len(pack(layers, state))

@@ -11,14 +11,24 @@ enum { BIAS_MAX = (1 << 26) - 1 };
 
 static uint32_t magnitude(int32_t x) { return (uint32_t)(x < 0 ? -x : x); }
 
-/* How many bits errors lose as bytes, the largest with 7 bits, or -1 where all are 0. They become 0
- * where their input x, if there is one, is off. */
-static int bits_lost(int32_t *errors, const int8_t *x, int n) {
+/* Errors become 0 where their input x, if there is one, is off. Leaves the sum of the absolute
+ * errors of each row, 64 bits, in `sums`; returns how many bits errors lose as bytes, the largest
+ * with 7 bits, or -1 where all are 0. */
+static int arrive(int32_t *errors, const int8_t *x, int n, int rows, uint32_t *sums) {
     uint32_t bits = 0;
-    for (int i = 0; i < n; i++) {       /* as long as the largest of them */
-        if (x && x[i] <= 0)
-            errors[i] = 0;
-        bits |= magnitude(errors[i]);
+    for (int r = 0; r < rows; r++) {
+        uint64_t sum = 0;
+        for (int i = r; i < n; i += rows) {
+            if (x && x[i] <= 0) {
+                errors[i] = 0;
+                continue;
+            }
+            uint32_t one = magnitude(errors[i]);
+            bits |= one;                /* as long as the largest of them */
+            sum += one;
+        }
+        *sums++ = (uint32_t)sum;
+        *sums++ = (uint32_t)(sum >> 32);
     }
     int lost = bit_length(bits) - 7;
     return lost > 0 ? lost : bits ? 0 : -1;
@@ -28,25 +38,20 @@ static inline int32_t byte_of(int32_t e, int lost) {
     return clip((e + (1 << lost >> 1)) >> lost, -127, 127);
 }
 
-/* Marks the rows of l that learn from this sample, 1 or 0 in net->magnitudes. Errors are those of
- * what l delivers, n in all, maybe behind pools. */
-static void choose(const network_t *net, const layer_t *l, const int32_t *errors, int n, int lost,
-                   int frac, const settings_t *settings) {
-    uint32_t *size = net->magnitudes, total = 0;
+/* Marks the rows of l that learn from this sample, 1 or 0, in place of their sums of errors. */
+static void choose(const layer_t *l, uint32_t *sums, int lost, int frac,
+                   const settings_t *settings) {
     int rows = l->g.rows, shift = frac - SUM_FRAC;
-    memset(size, 0, (size_t)rows * sizeof *size);
-    for (const int32_t *e = errors; e < errors + n; e += rows)
-        for (int r = 0; r < rows; r++)
-            if (e[r])
-                size[r] += magnitude(byte_of(e[r], lost));
-    for (int r = 0; r < rows; r++)
-        total += size[r];
-    uint64_t sum = shift <= 0 ? (uint64_t)total << -shift : ((total >> (shift - 1)) + 1) >> 1;
-    sum = sum < SUM_MAX ? sum : SUM_MAX;
+    uint64_t total = 0;
+    for (int r = 0; r < rows; r++) {
+        sums[r] = (uint32_t)((sums[2 * r] | (uint64_t)sums[2 * r + 1] << 32) >> lost);
+        total += sums[r];
+    }
+    total = shift <= 0 ? total << -shift : ((total >> (shift - 1)) + 1) >> 1;
+    uint32_t sum = total < SUM_MAX ? (uint32_t)total : SUM_MAX;
     if (sum > l->range->error_max)
-        l->range->error_max = (uint32_t)sum;
-    top_k(size, rows, k_of((uint32_t)sum, l->range->error_max, rows, settings->lmin,
-                           settings->lmax));
+        l->range->error_max = sum;
+    top_k(sums, rows, k_of(sum, l->range->error_max, rows, settings->lmin, settings->lmax));
 }
 
 /* Of one row: what its errors add to, and what they were. */
@@ -57,57 +62,58 @@ typedef struct {
     int32_t *behind;            /* NULL: nothing before it trains */
 } row_t;
 
-static void add_errors(const layer_t *l, const row_t *row, const pieces_t *p, int32_t e) {
+/* An error at a position of the row's output goes back through its weights, and into its gradient. */
+static void add_error(const layer_t *l, row_t *row, int position, int32_t e) {
     weights_t w = weights_of(l, row->r);
-    for (int k = 0; k < p->count; k++) {
-        int32_t *behind = row->behind + input_of(p, k);
-        if (l->g.kind == DEPTHWISE)
-            for (int i = 0; i < p->length; i++)
-                behind[i * l->g.c + row->r] += e * weight(w, column_of(p, k) + i);
-        else
-            add_weights(behind, from(w, column_of(p, k)), e, p->length);
-    }
-}
-
-static void add_gradient(const layer_t *l, const row_t *row, const pieces_t *p, int32_t e) {
-    for (int k = 0; k < p->count; k++) {
-        const int8_t *x = l->input + input_of(p, k);
-        int32_t *g = row->gradient + column_of(p, k);
-        if (l->g.kind == DEPTHWISE)
-            for (int i = 0; i < p->length; i++)
-                g[i] += e * x[i * l->g.c + row->r];
-        else
-            add_inputs(g, x, e, p->length);
-    }
-}
-
-/* An error at a position of l's output: through pools to the row, through the row to its input. */
-static void back_through(const layer_t *l, row_t *row, int position, int32_t e) {
     pieces_t p;
     pieces_of(&l->g, position, &p);
-    if (is_linear(&l->g)) {
-        if (!row->any && row->gradient)
-            memset(row->gradient, 0, l->g.columns * sizeof *row->gradient);
-        row->any = 1;
-        row->total += e;
-        if (row->behind)
-            add_errors(l, row, &p, e);
-        if (row->gradient)
-            add_gradient(l, row, &p, e);
+    if (!row->any && row->gradient)
+        memset(row->gradient, 0, l->g.columns * sizeof *row->gradient);
+    row->any = 1;
+    row->total += e;
+    if (l->g.kind == DEPTHWISE) {
+        p.input += row->r;
+        for (int k = 0; k < p.count; k++)
+            for (int i = 0; i < p.length; i++) {
+                int at = input_of(&p, k) + i * l->g.c, column = column_of(&p, k) + i;
+                if (row->behind)
+                    row->behind[at] += e * weight(w, column);
+                if (row->gradient)
+                    row->gradient[column] += e * l->input[at];
+            }
         return;
     }
-    const int8_t *x = l->input + row->r;
-    int best = p.pixel;
-    for (int k = 0; k < p.count; k++)
-        for (int i = 0; i < p.length; i++) {
-            int at = p.pixel + k * l->g.w + i;
-            if (l->g.kind == MAX_POOL)
-                best = x[at * l->g.c] > x[best * l->g.c] ? at : best;
-            else if (x[at * l->g.c])
-                back_through(l - 1, row, at, e);
-        }
-    if (l->g.kind == MAX_POOL)
-        back_through(l - 1, row, best, e);
+    for (int k = 0; row->behind && k < p.count; k++)
+        add_weights(row->behind + input_of(&p, k), from(w, column_of(&p, k)), e, p.length);
+    for (int k = 0; row->gradient && k < p.count; k++)
+        add_inputs(row->gradient + column_of(&p, k), l->input + input_of(&p, k), e, p.length);
+}
+
+/* An error at a position of l's output goes back through pools, which have no padding, to the row
+ * before them. */
+static void back_through(const layer_t *l, row_t *row, int position, int32_t e) {
+    for (; !is_linear(&l->g); l--) {
+        const geometry_t *g = &l->g;
+        int y = position / g->out_w, x = position - y * g->out_w;
+        int pixel = y * g->stride_h * g->w + x * g->stride_w, best = pixel;
+        const int8_t *input = l->input + pixel * g->c + row->r;
+        int32_t most = *input;
+        for (int k = 0; k < g->kernel_h; k++, pixel += g->w, input += g->w * g->c)
+            for (int i = 0; i < g->kernel_w; i++) {
+                int32_t value = input[i * g->c];
+                if (g->kind == AVERAGE_POOL) {
+                    if (value)
+                        back_through(l - 1, row, pixel + i, e);
+                } else if (value > most) {
+                    most = value;
+                    best = pixel + i;
+                }
+            }
+        if (g->kind == AVERAGE_POOL)
+            return;
+        position = best;
+    }
+    add_error(l, row, position, e);
 }
 
 /* All errors of a row of l, found behind its pools up to `top`. */
@@ -173,15 +179,15 @@ static void backward_linear(const network_t *net, const layer_t *l, const layer_
 
 void backward(const network_t *net, int lr_shift, const settings_t *settings) {
     const layer_t *top = &net->layers[net->n_layers - 1];
-    int partial = settings->lmin < FRACTION_ONE, size = classes(net), frac = ERROR_FRAC;
-    int lost = bits_lost(top->errors, NULL, size);
+    int partial = settings->lmin < FRACTION_ONE, frac = ERROR_FRAC;
+    int lost = arrive(top->errors, NULL, classes(net), classes(net), net->magnitudes);
     while (lost >= 0) {
         const layer_t *l = top;
         while (!is_linear(&l->g))
             l--;
         frac -= lost;
         if (partial)
-            choose(net, l, top->errors, size, lost, frac, settings);
+            choose(l, net->magnitudes, lost, frac, settings);
         for (const layer_t *pool = top; pool > l; pool--)
             if (pool->g.kind == AVERAGE_POOL)
                 frac += bit_length(pool->g.columns) - 1;
@@ -190,8 +196,7 @@ void backward(const network_t *net, int lr_shift, const settings_t *settings) {
         if (l == &net->layers[net->first])
             return;
         frac += l->range->weight_frac;
-        size = n_in(&l->g);
-        lost = bits_lost(l->behind, l->input, size);
         top = l - 1;
+        lost = arrive(l->behind, l->input, n_in(&l->g), top->g.rows, net->magnitudes);
     }
 }

@@ -12,8 +12,13 @@ int k_of(uint32_t e, uint32_t most, int n, int lmin, int lmax) {
 
 void top_k(uint32_t *magnitudes, int n, int k) {
     /* The k-th largest, bit by bit. */
-    uint32_t least = 0;
-    for (int bit = 31; bit >= 0; bit--) {
+    uint32_t least = 0, all = 0;
+    int bit = 31;
+    for (int r = 0; r < n; r++)
+        all |= magnitudes[r];
+    while (bit >= 0 && !(all >> bit))
+        bit--;
+    for (; bit >= 0; bit--) {
         int count = 0;
         for (int r = 0; r < n; r++)
             count += magnitudes[r] >= (least | 1u << bit);

@@ -31,7 +31,7 @@ typedef struct {
     int n_layers, first;        /* first: the first layer that trains */
     int32_t *logits;            /* [classes] */
     int32_t *row;               /* scratch: the largest row's gradient */
-    uint32_t *magnitudes;       /* scratch: of the largest layer's rows */
+    uint32_t *magnitudes;       /* scratch: two for each row of the largest layer */
     int8_t *fracs;              /* fraction bits of each layer's input, in this pass */
     uint16_t *means;            /* of each input, 2**-8; NULL where none is taken off */
     uint32_t *samples;          /* seen so far */
