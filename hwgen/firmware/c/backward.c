@@ -62,7 +62,8 @@ typedef struct {
     int32_t *behind;            /* NULL: nothing before it trains */
 } row_t;
 
-/* An error at a position of the row's output goes back through its weights, and into its gradient. */
+/* An error at a position of the row's output goes back through its weights, and into its
+ * gradient. */
 static void add_error(const layer_t *l, row_t *row, int position, int32_t e) {
     weights_t w = weights_of(l, row->r);
     pieces_t p;

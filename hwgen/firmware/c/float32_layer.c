@@ -40,7 +40,8 @@ void backward_floats(const layer_t *l, int back) {
             if (e == 0.0f)
                 continue;
             for (int k = 0; k < p.count; k++) {
-                int at = input_of(&p, k) + (step > 1 ? r : 0), column = r * columns + column_of(&p, k);
+                int at = input_of(&p, k) + (step > 1 ? r : 0);
+                int column = r * columns + column_of(&p, k);
                 const float *w = (const float *)l->weights + column;
                 for (int i = 0; back && i < p.length; i++)
                     behind[at + i * step] += e * w[i];

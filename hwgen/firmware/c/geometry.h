@@ -21,7 +21,7 @@ typedef struct {
 typedef struct {
     int count, length;
     int pixel;                  /* the first one, in the input's rows and columns */
-    int input, input_step;      /* where the first piece begins in the input; from one to the next */
+    int input, input_step;      /* where the first one begins in the input; on to the next */
     int column, column_step;    /* the same in a row of weights */
 } pieces_t;
 
