@@ -15,7 +15,7 @@ from .trained_networks import DIGITS, EVERY_KIND, PARTS, drawn, weights_of
 
 SETTINGS = {
     "plain": dict(lr=0.05, batch=4, standardize=False),
-    "fixed": dict(lr=0.01, batch=1, moving_errors=False),
+    "fixed": dict(lr=0.01, batch=1, moving_errors=False, floor_errors=True),
     "partial": dict(lr=0.01, batch=4, lmin=80, lmax=200)}
 
 needs_gcc = pytest.mark.skipif(board.missing("host") is not None, reason=str(board.missing("host")))
@@ -56,7 +56,7 @@ def test_random_networks(tmp_path, number, request):
     settings = Settings(
         lr=float(rng.choice([1e-3, 0.1, 1000])), batch=int(rng.choice([1, 4])),
         standardize=bool(rng.random() < 0.5), moving_errors=bool(rng.random() < 0.5),
-        lmin=int(rng.choice([0, 128, 256])))
+        floor_errors=bool(rng.random() < 0.5), lmin=int(rng.choice([0, 128, 256])))
     weights = weights_of(layers, number, float(rng.choice([0.1, 6, 1e6])))
     lockstep(layers, init(layers, *weights, MODES[number % 3]), settings, x, y, tmp_path)
 

@@ -111,7 +111,7 @@ DEEP = sequential((1, 1, 1), dense(1), dense(2))
 @pytest.mark.parametrize("w, label, error", [
     # Errors of +-0.880 are codes +-112: 128 * 112 + 127 * 112 = 28560, / 128 more than 128 steps.
     (1, 1, 128),
-    # Errors of -+0.120 are codes -+15: -3825 / 128 = -29.9, floored.
+    # Errors of -+0.120 are codes -+15: -3825 / 128 = -29.9, rounded.
     (1, 0, -30),
     # The ReLU is off.
     (-1, 0, 0)])
@@ -123,13 +123,27 @@ def test_errors_go_back(w, label, error):
                                   [[F(error * 255) * (ERROR_SCALE * INPUT_SCALE)]])
 
 
+@pytest.mark.parametrize("label, rounded, floored", [(0, -16, -17), (1, 22, 21)])
+def test_errors_are_rounded_or_floored(label, rounded, floored):
+    """Logits 0.3 and 0, so errors of -0.426 or 0.574: -54 and 73 steps, by 0.3 -16.2 and 21.9."""
+    s = init(DEEP, {"dense1": [[1]], "dense2": [[0.3], [0]]}, {"dense1": [0], "dense2": [0, 0]})
+    for floor_errors, error in ((False, rounded), (True, floored)):
+        settings = Settings(floor_errors=floor_errors, **PLAIN | dict(batch=2))
+        after = train_step(DEEP, s, np.array([255]), label, settings)
+        np.testing.assert_array_equal(after.gradients["dense1"].biases, [F(error) * ERROR_SCALE])
+
+
 def test_ranges_move():
-    """The largest output is 1/2, the range [-1, 1] of the errors follows -+0.437, both by 1/10."""
+    """The largest output is 1/2, the smallest error that goes back -0.54: averages move by 1/10.
+
+    The range of the logits' errors stays as it is.
+    """
     s = init(DEEP, {"dense1": [[0.5]], "dense2": [[1], [-1]]}, {"dense1": [0], "dense2": [0, 0]})
     after = train_step(DEEP, s, np.array([255]), 0, Settings()).layers
     found = F(255 * 255) * (F(0.5) / F(255) * INPUT_SCALE)
     assert after["dense1"].peak == F(1) + F(0.1) * (found - F(1))
-    assert -0.94 < after["dense2"].low < -0.9 and 0.9 < after["dense2"].high < 0.94
+    assert -0.96 < after["dense1"].low < -0.95 and after["dense1"].high == F(1) + F(0.1) * -F(1)
+    assert after["dense2"].low == -1 and after["dense2"].high == 1
 
 
 @pytest.mark.parametrize("mode", ["uint8", "float32"])
@@ -177,10 +191,11 @@ def test_refused():
     with pytest.raises(ValueError, match="there is no mode int4; it is one of uint8, mixed, "
                                          "float32"):
         start("int4")
-    with pytest.raises(ValueError, match="a batch of 0; it must have a sample"):
-        Settings(batch=0)
-    with pytest.raises(ValueError, match="a learning rate of -1; it must be 0 to 1024"):
-        Settings(lr=-1)
+    for name, value, choice in (("lr", -1, "0 to 1024"), ("batch", 0, "1 to 65535"),
+                                ("batch", 1 << 16, "1 to 65535"), ("lmax", 257, "256 to 256"),
+                                ("lmin", 257, "0 to 256")):
+        with pytest.raises(ValueError, match=f"{name} is {value}; choose {choice}"):
+            Settings(**{name: value})
     layers = sequential((1, 20_000, 1), dense(2))
     with pytest.raises(ValueError, match="dense1: a sum of 20000 products; at most 16384 of two "
                                          "bytes fit 32 bits"):

@@ -2,14 +2,16 @@
 
     acc = sum (w - z_w) x + b,   x' = clip(floor(acc s_w s_x / s_x' + 1/2), 0, 255)
     err = softmax - one-hot                                      float32, then bytes
-    e' = clip(floor((s_w s_e / s_e') sum (w - z_w)(e - z_e)) + z_e', 0, 255), where x > 0
+    e' = clip(floor((s_w s_e / s_e') sum (w - z_w)(e - z_e) + 1/2) + z_e', 0, 255), where x > 0
     G += s_e s_x sum (e - z_e) x                                 after every sample
     w <- s_w (q - z_w) - lr (G - mean) / std, new range          after every batch, by row
 
 Weights, features and errors are bytes (:mod:`.affine`), accumulators and biases 32-bit integers,
 G float32. Features have z = 0, for a ReLU ends their layer, and a range that follows the largest
-output; errors have the range [-1, 1] or one that follows their own. A bias moves by its gradient's
-mean over the batch, which is never standardized: it is the only one of its row.
+output; errors have the range [-1, 1] or one that follows their own, those of the logits always the
+first one. The paper floors e', without the 1/2: all errors then drift down by half a step in every
+layer. A bias moves by its gradient's mean over the batch, which is never standardized: it is the
+only one of its row.
 
 Layers may count in float32 instead: all of them (mode `float32`), or those from the first dense
 one on (`mixed`). Then features turn into floats where the first of them reads them, and errors
@@ -44,28 +46,38 @@ class Settings:
     Parameters
     ----------
     lr : float
-        Learning rate.
+        Learning rate, 0 to 1024.
     batch : int
         Samples from one update to the next.
     standardize : bool
         Divide each row's gradient, less its mean, by its standard deviation.
     moving_errors : bool
-        Errors have a range that follows their smallest and largest; else [-1, 1].
+        Errors have a range that follows their smallest and largest; else [-1, 1]. Those of the
+        logits keep [-1, 1], which a softmax fills.
+    floor_errors : bool
+        Floor errors that go back a layer of bytes, as the paper does; else they are rounded.
     lmin, lmax : int
         Smallest and largest part of a layer that learns from a sample, in 1/256.
+
+    Raises
+    ------
+    ValueError
+        For a value outside its range.
     """
     lr: float = 0.005
     batch: int = 16
     standardize: bool = True
     moving_errors: bool = True
+    floor_errors: bool = False
     lmin: int = ONE
     lmax: int = ONE
 
     def __post_init__(self):
-        if self.batch < 1:
-            raise ValueError(f"a batch of {self.batch}; it must have a sample")
-        if not 0 <= self.lr <= 1 << 10:
-            raise ValueError(f"a learning rate of {self.lr}; it must be 0 to 1024")
+        for name, low, high in (("lr", 0, 1 << 10), ("batch", 1, (1 << 16) - 1),
+                                ("lmin", 0, self.lmax), ("lmax", self.lmin, ONE)):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"{name} is {value}; choose {low} to {high}")
 
 
 @dataclass
@@ -259,7 +271,7 @@ def _backward(layers, state: State, kept: _Pass, errors, settings) -> None:
     for n in range(len(layers) - 1, first - 1, -1):
         layer, x = layers[n], kept.inputs[n]
         if n == floats - 1:
-            scale, zero = _error_range(_owner(layers, state, n), *span(errors), settings)
+            scale, zero = _error_range(layers, state, n, *span(errors), settings)
             errors = quantize(errors, scale, zero) - zero
         errors = errors.reshape(layer.positions, layer.rows)
         if layer.kind == "max_pool":
@@ -284,21 +296,24 @@ def _backward(layers, state: State, kept: _Pass, errors, settings) -> None:
             gradient.biases = gradient.biases + errors.sum(0).astype(F) * scale
         if n > first:
             acc = (layer.backward(s.weights - s.zero, errors) * (x > 0)).astype(F)
-            before, below = s.scale * scale, _owner(layers, state, n - 1)
-            scale, zero = _error_range(below, *(end * before for end in span(acc)), settings)
-            errors = clipped(np.floor(acc * (before / scale)), zero) - zero
+            before = s.scale * scale
+            ends = (end * before for end in span(acc))
+            scale, zero = _error_range(layers, state, n - 1, *ends, settings)
+            steps = acc * (before / scale)
+            steps = np.floor(steps) if settings.floor_errors else round_half_up(steps)
+            errors = clipped(steps, zero) - zero
 
 
-def _owner(layers, state: State, n: int) -> LayerState:
-    """Of the errors of layer n's output: that layer, or the one with weights before its pools."""
+def _error_range(layers, state: State, n: int, low, high, settings):
+    """Scale and zero point of the errors of layer n's output, which reach from low to high.
+
+    The range is that layer's, or that of the one with weights before its pools.
+    """
     while not layers[n].is_linear:
         n -= 1
-    return state.layers[layers[n].name]
-
-
-def _error_range(s: LayerState, low, high, settings):
-    """Scale and zero point of errors that reach from low to high."""
-    if settings.moving_errors:
+    s = state.layers[layers[n].name]
+    # Of the layers with weights, the one of the logits alone has no ReLU.
+    if settings.moving_errors and layers[n].relu:
         s.low, s.high = follow(s.low, low), follow(s.high, high)
     return scale_of(s.low, s.high)
 

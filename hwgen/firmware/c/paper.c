@@ -116,12 +116,13 @@ static void choose(const network_t *net, const layer_t *l, int floats, float sca
 }
 
 /* The scale of errors that layer l receives, which reach from low to high. Errors of a pool's
- * output have their range from the layer with weights before it. */
+ * output have their range from the layer with weights before it, those of the logits, which have no
+ * ReLU, always the same one. */
 static float error_scale(const layer_t *l, float low, float high, int32_t *zero,
                          const settings_t *settings) {
     while (!is_linear(&l->g))
         l--;
-    if (settings->moving_errors) {
+    if (settings->moving_errors && l->g.relu) {
         l->range->low = follow(l->range->low, low);
         l->range->high = follow(l->range->high, high);
     }
@@ -159,9 +160,9 @@ static float narrow(const layer_t *l, float scale, int32_t *zero, const settings
     }
     float before = l->range->scale * scale;
     scale = error_scale(l - 1, (float)low * before, (float)high * before, zero, settings);
-    float ratio = before / scale;
+    float ratio = before / scale, half = settings->floor_errors ? 0.0f : 0.5f;
     for (int i = 0; i < n; i++)
-        codes[i] = x[i] ? code((float)sums[i] * ratio, *zero) : (uint8_t)*zero;
+        codes[i] = x[i] ? code((float)sums[i] * ratio + half, *zero) : (uint8_t)*zero;
     return scale;
 }
 

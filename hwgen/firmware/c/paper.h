@@ -45,6 +45,7 @@ typedef struct {
     uint16_t batch;             /* samples from one update to the next, 1 or more */
     uint8_t standardize;        /* gradients by row: less their mean, by their deviation */
     uint8_t moving_errors;      /* the range of errors follows them; else it stays as it is */
+    uint8_t floor_errors;       /* errors that go back are floored; else rounded half up */
     uint16_t lmin, lmax;        /* part of a layer that learns from a sample, 1/256 */
 } settings_t;
 
