@@ -1,9 +1,11 @@
 """Train the checkpoints from which the firmware's examples start: python -m examples.pretrain mnist
 
-In integers alone, by the firmware itself on this machine, on undisturbed training samples.
+In integers alone, or with `--mode float32` in floats, by the firmware itself on this machine, on
+undisturbed training samples.
 """
 import argparse
 import tempfile
+from pathlib import Path
 
 import numpy as np
 
@@ -18,12 +20,13 @@ def main(argv=None) -> None:
     parser = argparse.ArgumentParser(prog="python -m examples.pretrain", description=__doc__)
     parser.add_argument("name", choices=[name for name, task in example.TASKS.items()
                                          if task.pretraining])
-    parser.add_argument("-o", "--output", default=example.CHECKPOINTS)
+    parser.add_argument("--mode", choices=["integer", "float32"], default="integer")
+    parser.add_argument("-o", "--output", type=Path, default=example.CHECKPOINTS)
     args = parser.parse_args(argv)
     task, dataset = example.task(args.name), data.load(args.name)
-    settings, epochs = task.pretraining
+    settings, epochs = task.pretraining[args.mode]
     x, y = dataset.training()
-    state = example.random_state(task.layers, SEED, x.mean(0))
+    state = example.random_state(task.layers, SEED, x.mean(0), args.mode)
     with tempfile.TemporaryDirectory() as folder:
         generate(task.layers, state, folder, settings=settings)
         firmware = Firmware(folder)
@@ -35,7 +38,7 @@ def main(argv=None) -> None:
                  for what, (a, b) in (("validation", dataset.validation()),
                                       ("known test", dataset.known()))]
         print(f"epoch {epoch + 1} of {epochs}: {', '.join(shown)}")
-    path = save(f"{args.output}/firmware_{args.name}.npz", task.layers,
+    path = save(args.output / example.checkpoint(args.name, args.mode).name, task.layers,
                 unpack(task.layers, state, firmware.state()))
     print(path)
 

@@ -13,7 +13,7 @@ from .errors import SimulationError
 MACHINES = {"m0plus": ("mps2-an385", "cortex-m3"), "m4": ("mps2-an386", "cortex-m4"),
             "m7": ("mps2-an500", "cortex-m7")}
 CORES = ("host", *MACHINES)
-ICOUNT_SHIFT = 6                    # 2**6 ns an instruction: the counter's 24 bits hold 10 million
+ICOUNT_SHIFT = 2                    # 2**2 ns an instruction: the counter's 24 bits hold 167 million
 INSTRUCTIONS_PER_TICK = 40 / 2 ** ICOUNT_SHIFT      # of 25 MHz
 TIMEOUT_S = 600
 

@@ -4,5 +4,7 @@ from sim.firmware import Firmware
 from . import example, run
 from .generate import generate
 from .network_file import load, save
+from .state import ARITHMETICS, arithmetic_of, mode_of
 
-__all__ = ["Firmware", "example", "generate", "load", "run", "save"]
+__all__ = ["ARITHMETICS", "Firmware", "arithmetic_of", "example", "generate", "load", "mode_of",
+           "run", "save"]

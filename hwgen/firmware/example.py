@@ -1,10 +1,11 @@
 """The example networks of the firmware: what they start from, and what they learn."""
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from firmware_models.fqt.integer import Settings, State, init
+from firmware_models.fqt import integer, paper
+from firmware_models.fqt.integer import Settings
 from firmware_models.fqt.layers import Layer, conv, dense, max_pool, sequential
 from hwgen import data
 
@@ -13,6 +14,8 @@ from .network_file import load
 
 CHECKPOINTS = Path(__file__).parents[2] / "examples" / "checkpoints"
 TEST_NOISE_SEED = 2024
+# Floats of a Cortex-M0+ are slow to emulate.
+PAPER_BOARD_SAMPLES = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +31,11 @@ class Task:
         How many it learns from by default.
     board_samples : int
         How many of them on each board.
-    settings : Settings
-    pretraining : tuple of Settings and int, optional
-        How its checkpoint was trained on undisturbed training samples, and for how many epochs;
-        None where it starts from random weights.
+    settings : integer.Settings
+    paper : dict of paper.Settings by mode
+    pretraining : dict of (settings, int) by mode
+        How its checkpoints, in integers and in float32, were trained on undisturbed training
+        samples, and for how many epochs; empty where it starts from random weights.
     balanced : bool
         Draw each class equally often, and count it alike in the accuracy.
     """
@@ -40,8 +44,13 @@ class Task:
     samples: int
     board_samples: int = 300
     settings: Settings
-    pretraining: tuple[Settings, int] | None = None
+    paper: dict[str, paper.Settings]
+    pretraining: dict[str, tuple] = field(default_factory=dict)
     balanced: bool = False
+
+    def settings_of(self, mode: str):
+        """How it trains in one of the modes of :data:`.state.ARITHMETICS`."""
+        return self.settings if mode == "integer" else self.paper[mode]
 
 
 def _images(rows: int, columns: int) -> tuple[Layer, ...]:
@@ -49,22 +58,32 @@ def _images(rows: int, columns: int) -> tuple[Layer, ...]:
                       dense(32), dense(10))
 
 
+def _by_mode(**settings) -> dict[str, paper.Settings]:
+    return {mode: paper.Settings(**settings) for mode in paper.MODES}
+
+
 # Settings were chosen on the validation splits.
 TASKS = {
     "digits": Task(layers=sequential((8, 8, 1), dense(32), dense(10)), samples=3 * 1400,
-                   board_samples=3 * 1400, settings=Settings(lr_shift=3, lr_decay=1400)),
+                   board_samples=3 * 1400, settings=Settings(lr_shift=3, lr_decay=1400),
+                   paper=_by_mode(lr=0.005)),
     "fashion": Task(layers=_images(28, 28), samples=3 * 55_000,
-                    settings=Settings(lr_shift=7, lr_decay=82_000)),
+                    settings=Settings(lr_shift=7, lr_decay=82_000), paper=_by_mode(lr=0.002)),
     "mnist": Task(layers=_images(28, 28), disturb="noise:0.5", samples=8000,
-                  settings=Settings(lr_shift=8),
-                  pretraining=(Settings(lr_shift=6, lr_decay=55_000), 3)),
+                  settings=Settings(lr_shift=8), paper=_by_mode(lr=0.001),
+                  pretraining={"integer": (Settings(lr_shift=6, lr_decay=55_000), 3),
+                               "float32": (paper.Settings(lr=0.001), 3)}),
     "speech": Task(layers=_images(32, 16), samples=1200, settings=Settings(lr_shift=7),
-                   pretraining=(Settings(lr_shift=6, lr_decay=5400), 10)),
+                   paper=_by_mode(lr=0.001),
+                   pretraining={"integer": (Settings(lr_shift=6, lr_decay=5400), 10),
+                                "float32": (paper.Settings(lr=0.002), 10)}),
     "ecg": Task(layers=sequential((1, 128, 1), conv(8, (1, 7), strides=(1, 2)),
                                   conv(16, (1, 5), strides=(1, 2)),
                                   conv(16, (1, 5), strides=(1, 2)), dense(16), dense(2)),
                 samples=2000, settings=Settings(lr_shift=7), balanced=True,
-                pretraining=(Settings(lr_shift=6, lr_decay=8000), 3)),
+                paper=_by_mode(lr=0.001),
+                pretraining={"integer": (Settings(lr_shift=6, lr_decay=8000), 3),
+                             "float32": (paper.Settings(lr=0.002), 3)}),
 }
 
 
@@ -75,21 +94,36 @@ def task(name: str) -> Task:
     return TASKS[name]
 
 
-def random_state(layers, seed: int, mean=None) -> State:
-    """Weights of He's uniform distribution, biases of 0."""
+def random_state(layers, seed: int, mean=None, mode: str = "integer"):
+    """Weights of He's uniform distribution, biases of 0; means count in integers alone."""
     rng = np.random.default_rng(seed)
     linear = [layer for layer in layers if layer.is_linear]
-    return init(layers, {layer.name: rng.uniform(-1, 1, (layer.rows, layer.columns))
-                         * np.sqrt(6 / layer.columns) for layer in linear},
-                {layer.name: np.zeros(layer.rows) for layer in linear}, mean)
+    weights = {layer.name: rng.uniform(-1, 1, (layer.rows, layer.columns))
+               * np.sqrt(6 / layer.columns) for layer in linear}
+    biases = {layer.name: np.zeros(layer.rows) for layer in linear}
+    if mode == "integer":
+        return integer.init(layers, weights, biases, mean)
+    return paper.init(layers, weights, biases, mode)
 
 
-def start(name: str, seed: int) -> State:
-    """What an example begins with: its checkpoint, or random weights."""
+def checkpoint(name: str, mode: str) -> Path:
+    """Where an example's network in integers is, or in float32 for all other modes."""
+    return CHECKPOINTS / f"firmware_{name}{'' if mode == 'integer' else '_float32'}.npz"
+
+
+def start(name: str, seed: int, mode: str = "integer"):
+    """The state that an example begins with: its checkpoint, or random weights.
+
+    The network in integers takes the mean off each input, which biases of a convolution cannot:
+    that is why the other modes have a checkpoint of their own.
+    """
     chosen = task(name)
-    if chosen.pretraining is None:
-        return random_state(chosen.layers, seed, np.zeros(chosen.layers[0].n_in))
-    layers, state = load(CHECKPOINTS / f"firmware_{name}.npz")
+    if not chosen.pretraining:
+        return random_state(chosen.layers, seed, np.zeros(chosen.layers[0].n_in), mode)
+    layers, state = load(checkpoint(name, mode))
+    if mode != "integer":
+        state = paper.init(layers, {key: s.weights for key, s in state.layers.items()},
+                           {key: s.biases for key, s in state.layers.items()}, mode)
     state.samples = 0
     return state
 

@@ -1,10 +1,13 @@
 """How a firmware that trains in integers keeps its layers and its state."""
 import numpy as np
 
+from firmware_models.fqt import integer
 from firmware_models.fqt.integer import RESIDUAL_BITS, LayerState, Settings, State
 
 from .values import Reader, Values, joined
 
+MODEL = integer
+MODES = ("integer",)
 SOURCES = ("backward.c", "forward.c", "head.c", "passes.h", "training.c", "training.h")
 HEADER = "training.h"
 
@@ -34,6 +37,18 @@ def values_of(layer, s: LayerState) -> Values:
         field="masters" if layer.trainable else "weights", biases=s.bias, bias_type="int32_t",
         range={"peak": s.peak, "error_max": s.error_max, "weight_frac": s.weight_frac,
                "out_frac": s.out_frac})
+
+
+def types_of(s: LayerState) -> dict[str, str]:
+    """Types in a file of what training changes."""
+    return {"master": "<i2", "bias": "<i4"}
+
+
+def empty(layers, mode: str) -> State:
+    """A state of zeros."""
+    return State({layer.name: LayerState(np.zeros((layer.rows, layer.columns), np.int64),
+                                         np.zeros(layer.rows, np.int64), 0)
+                  for layer in layers if layer.is_linear})
 
 
 def pack(layers, state: State) -> bytes:

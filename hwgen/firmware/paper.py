@@ -3,11 +3,21 @@ from dataclasses import replace
 
 import numpy as np
 
+from firmware_models.fqt import paper
 from firmware_models.fqt.affine import F
-from firmware_models.fqt.paper import LayerState, Settings, State, float_from, no_gradients
+from firmware_models.fqt.paper import (
+    LayerState,
+    Settings,
+    State,
+    float_from,
+    init,
+    no_gradients,
+)
 
 from .values import Reader, Values, joined
 
+MODEL = paper
+MODES = paper.MODES
 SOURCES = ("affine.h", "batch.c", "float32_layer.c", "paper.c", "paper.h", "paper_layers.h",
            "pool_back.h", "softmax.c", "softmax.h", "uint8_layer.c")
 HEADER = "paper.h"
@@ -42,9 +52,17 @@ def _trained(layers, state: State):
     return found, sorted(found, key=lambda layer: state.layers[layer.name].weights.dtype != F)
 
 
-def _types(s: LayerState) -> tuple[str, str]:
-    """Types of the packed weights and biases."""
-    return ("<f4", "<f4") if s.weights.dtype == F else ("u1", "<i4")
+def types_of(s: LayerState) -> dict[str, str]:
+    """Types in memory and in a file of what training changes."""
+    in_floats = s.weights.dtype == F
+    return {"weights": "<f4" if in_floats else "u1", "biases": "<f4" if in_floats else "<i4"}
+
+
+def empty(layers, mode: str) -> State:
+    """A state of zeros."""
+    linear = [layer for layer in layers if layer.is_linear]
+    return init(layers, {layer.name: np.zeros((layer.rows, layer.columns)) for layer in linear},
+                {layer.name: np.zeros(layer.rows) for layer in linear}, mode)
 
 
 def pack(layers, state: State) -> bytes:
@@ -56,8 +74,8 @@ def pack(layers, state: State) -> bytes:
     in_order, by_size = ([state.layers[layer.name] for layer in some]
                          for some in _trained(layers, state))
     return joined([np.array([state.samples], "<u4"), ranges,
-                   *(s.biases.astype(_types(s)[1]) for s in in_order),
-                   *(s.weights.astype(_types(s)[0]) for s in by_size)])
+                   *(s.biases.astype(types_of(s)["biases"]) for s in in_order),
+                   *(s.weights.astype(types_of(s)["weights"]) for s in by_size)])
 
 
 def unpack(layers, state: State, packed: bytes) -> State:
@@ -73,8 +91,8 @@ def unpack(layers, state: State, packed: bytes) -> State:
     in_order, by_size = _trained(layers, state)
     for layer in in_order:
         s = found[layer.name]
-        s.biases = take(_types(s)[1], s.biases.shape)
+        s.biases = take(types_of(s)["biases"], s.biases.shape)
     for layer in by_size:
         s = found[layer.name]
-        s.weights = take(_types(s)[0], s.weights.shape)
+        s.weights = take(types_of(s)["weights"], s.weights.shape)
     return State(state.mode, found, no_gradients(layers), samples)

@@ -7,20 +7,19 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
-from firmware_models.fqt.integer import Settings, predict, train_step
 from sim import board
 from sim.firmware import Firmware
 
 from ..errors import HwgenError
 from . import example
 from .generate import generate
-from .state import pack
+from .state import arithmetic_of, pack
 
 CLASSIFIED = 20         # test samples a board classifies, to count their instructions
 
 
-def run(name: str, folder, *, cores, samples: int, board_samples: int, settings: Settings,
-        seeds, advance=lambda n: None) -> dict:
+def run(name: str, folder, *, mode: str = "integer", cores, samples: int, board_samples: int,
+        settings, seeds, advance=lambda n: None) -> dict:
     """Let an example learn, and compare golden model, host and boards.
 
     Parameters
@@ -29,6 +28,8 @@ def run(name: str, folder, *, cores, samples: int, board_samples: int, settings:
         One of :data:`hwgen.firmware.example.TASKS`.
     folder : path
         Gets the firmware that starts as the first seed does, and ``firmware.json``.
+    mode : str
+        One of :data:`hwgen.firmware.state.ARITHMETICS`.
     cores : sequence of str
         Of :data:`sim.board.MACHINES`.
     samples : int
@@ -36,6 +37,7 @@ def run(name: str, folder, *, cores, samples: int, board_samples: int, settings:
     board_samples : int
         Of the first seed: learned from on each board and by the golden model too.
     settings : Settings
+        Of the mode.
     seeds : sequence of int
         Of the order of the samples, of their noise, and of random weights.
     advance : callable of int
@@ -57,7 +59,7 @@ def run(name: str, folder, *, cores, samples: int, board_samples: int, settings:
     runs = []
     for seed in seeds:
         place = folder if seed == seeds[0] else folder / f"seed{seed}"
-        state = example.start(name, seed)
+        state = example.start(name, seed, mode)
         plan = generate(task.layers, state, place, settings=settings, title=name)
         firmware = Firmware(place)
         before = firmware.predict(x_test)
@@ -75,7 +77,7 @@ def run(name: str, folder, *, cores, samples: int, board_samples: int, settings:
                      "before": example.accuracy(before, y_test, task.balanced),
                      "after": example.accuracy(after, y_test, task.balanced)})
     summary = {
-        "example": name, "disturbance": task.disturb, "samples": samples,
+        "example": name, "mode": mode, "disturbance": task.disturb, "samples": samples,
         "test_samples": len(y_test), "board_samples": min(board_samples, samples), **plan,
         **{key: float(np.mean([one[key] for one in runs])) for key in ("before", "after")},
         "cores": found, "settings": asdict(settings), "runs": runs,
@@ -86,11 +88,12 @@ def run(name: str, folder, *, cores, samples: int, board_samples: int, settings:
 
 def _compared(task, state, settings, folder, firmware, x, y, x_test, cores) -> dict:
     """What each core needs, if all of them compute what the golden model does."""
+    model = arithmetic_of(state).MODEL
     for sample, label in zip(x, y, strict=True):
         firmware.train_step(sample, label)
-        state = train_step(task.layers, state, sample, label, settings)
+        state = model.train_step(task.layers, state, sample, label, settings)
     right = pack(task.layers, state)
-    classes = predict(task.layers, state, x_test[:CLASSIFIED])
+    classes = model.predict(task.layers, state, x_test[:CLASSIFIED])
     if firmware.state() != right:
         raise HwgenError(f"{folder}: the host's state differs from the golden model's; please "
                          "report this with the folder")
@@ -116,7 +119,7 @@ def _compared(task, state, settings, folder, firmware, x, y, x_test, cores) -> d
 def table(summary: dict) -> Table:
     """The summary as a person reads it."""
     seeds = len(summary["runs"])
-    made = Table(title=f"{summary['example']}, {summary['disturbance']}: "
+    made = Table(title=f"{summary['example']}, {summary['mode']}, {summary['disturbance']}: "
                  f"{summary['before']:.1f} % before, {summary['after']:.1f} % after "
                  f"{summary['samples']:,} samples" + f", mean of {seeds} seeds" * (seeds > 1))
     for column in ("", "instr. a step", "to predict", "RAM, B", "stack, B", "flash, B",

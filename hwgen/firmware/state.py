@@ -3,10 +3,18 @@ import zlib
 
 from . import integer, paper
 
+# What knows a state of each mode.
+ARITHMETICS = {mode: module for module in (integer, paper) for mode in module.MODES}
+
+
+def mode_of(state) -> str:
+    """One of :data:`ARITHMETICS`."""
+    return getattr(state, "mode", "integer")
+
 
 def arithmetic_of(state):
     """The module that knows a state: :mod:`.integer` or :mod:`.paper`."""
-    return integer if isinstance(state, integer.State) else paper
+    return ARITHMETICS[mode_of(state)]
 
 
 def layout_of(layers, state) -> int:
