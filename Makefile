@@ -66,6 +66,15 @@ results: $(VENV)/.installed  ## run what the documents claim, then regenerate th
 		$(HWGEN) firmware $$name --seeds 1 2 3 --lmin $$lmin -o build/firmware/$$name-$$lmin; \
 		cp build/firmware/$$name-$$lmin/firmware.json docs/results/$$name.firmware-$$lmin.json; \
 	done; done
+	$(BIN)/python -m examples.modes -o docs/results/modes.json
+	set -e; for name in mnist speech ecg; do for lmin in 1 0.5 0.1; do \
+		folder=build/firmware/$$name-uint8-$$lmin; \
+		$(HWGEN) firmware $$name --mode uint8 --seeds 1 2 3 --lmin $$lmin -o $$folder; \
+		cp $$folder/firmware.json docs/results/$$name.firmware-uint8-$$lmin.json; \
+	done; done
+	set -e; for mode in mixed float32; do \
+		$(HWGEN) firmware speech --mode $$mode --seeds 1 2 3; \
+		cp build/firmware/speech-$$mode/firmware.json docs/results/speech.firmware-$$mode.json; done
 	set -e; for name in digits mnist fashion speech ecg; do \
 		COLUMNS=100 $(HWGEN) demo --example $$name > docs/results/$$name.demo.txt; \
 		for what in recover.json recover.png report.json; do \

@@ -136,11 +136,14 @@ def results() -> dict:
 
 
 def firmware_parts() -> dict:
-    """Tables of the runs ``<example>.firmware*.json``."""
+    """Tables of the runs ``<example>.firmware*.json`` and of ``modes.json``."""
     runs = {path.name.removesuffix(".json"): json.loads(path.read_text())
             for path in RESULTS.glob("*.firmware*.json")}
+    modes = json.loads((RESULTS / "modes.json").read_text())
     return {"firmware": partial(firmware_page.table, runs),
-            "partial": partial(firmware_page.partial_table, runs)}
+            "partial": partial(firmware_page.partial_table, runs),
+            "modes": partial(firmware_page.modes_table, modes),
+            "boards": partial(firmware_page.boards_table, runs)}
 
 
 def terminal() -> str:

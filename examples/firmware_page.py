@@ -1,5 +1,13 @@
-"""Tables of docs/rules/fqt.md, from the runs of ``hwgen firmware``."""
+"""Tables of docs/rules/fqt.md, from the runs of ``hwgen firmware`` and ``examples.modes``."""
 from hwgen.firmware import example
+
+# Deutel et al. 2024, Fashion-MNIST from scratch, a network of the same kind.
+PAPER = {"uint8": 76.1, "mixed": 79.9, "float32": 84.0}
+ON_BOARDS = ("uint8-1", "uint8-0.5", "uint8-0.1", "mixed", "float32")
+
+
+def _seeds(accuracies) -> str:
+    return ", ".join(f"{one:.1f}" for one in accuracies)
 
 
 def table(runs: dict[str, dict]) -> str:
@@ -9,8 +17,8 @@ def table(runs: dict[str, dict]) -> str:
     for name, task in example.TASKS.items():
         run = runs[f"{name}.firmware"]
         cores, m4 = run["cores"], run["cores"]["m4"]
-        begin = "scratch" if task.pretraining is None else f"{run['before']:.1f} %"
-        seeds = ", ".join(f"{one['after']:.1f}" for one in run["runs"])
+        begin = f"{run['before']:.1f} %" if task.pretraining else "scratch"
+        seeds = _seeds(one["after"] for one in run["runs"])
         lines.append(
             f"| `{name}`{' ' + run['disturbance'] if run['disturbance'] != 'none' else ''} | "
             f"{begin} | **{run['after']:.1f} %** ({seeds}) | {run['samples']:,} | "
@@ -26,7 +34,7 @@ def partial_table(runs: dict[str, dict]) -> str:
     lines = ["| | " + " | ".join(f"lmin {part}: accuracy, backward instructions"
                                  for part in ("1", "0.5", "0.1")) + " |", "|---" * 4 + "|"]
     for name, task in example.TASKS.items():
-        if task.pretraining is None:
+        if not task.pretraining:
             continue
         cells = []
         for part in ("", "-0.5", "-0.1"):
@@ -35,4 +43,44 @@ def partial_table(runs: dict[str, dict]) -> str:
             back = m4["train_instructions"] - m4["predict_instructions"]
             cells.append(f"{run['after']:.1f} %, {back:,}")
         lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def modes_table(found: dict) -> str:
+    """A row of each arithmetic of ``modes.json``, with the paper's figure."""
+    lines = ["| mode | errors that go back | learning rate, batch | accuracy | the paper |",
+             "|---" * 5 + "|"]
+    for row in found["rows"]:
+        mode, settings = row["mode"], row["settings"]
+        if mode == "integer":
+            errors, rate = "rounded, a shift", f"2^-{settings['lr_shift']}, 1"
+        else:
+            errors = "floats" if mode == "float32" else "floored" if settings["floor_errors"] \
+                else "rounded"
+            rate = f"{settings['lr']:g}, {settings['batch']}"
+        paper = f"{PAPER[mode]} %" if mode in PAPER else ""
+        lines.append(f"| `{mode}` | {errors} | {rate} | **{row['accuracy']:.1f} %** "
+                     f"({_seeds(row['accuracies'])}) | {paper} |")
+    return "\n".join(lines)
+
+
+def boards_table(runs: dict[str, dict]) -> str:
+    """Accuracy, instructions and bytes of the modes with floats, and of partial updates."""
+    lines = ["| | from | accuracy | M0+ step | M4 step | M7 step | M4 predicts | RAM, stack | "
+             "flash |", "|---" * 9 + "|"]
+    for name in example.TASKS:
+        for key in ON_BOARDS:
+            run = runs.get(f"{name}.firmware-{key}")
+            if run is None:
+                continue
+            cores, m4 = run["cores"], run["cores"]["m4"]
+            part = run["settings"]["lmin"] / 256
+            lines.append(
+                f"| `{name}` {run['mode']}{f', lmin {part:.1g}' if part < 1 else ''} | "
+                f"{run['before']:.1f} % | **{run['after']:.1f} %** "
+                f"({_seeds(one['after'] for one in run['runs'])}) | "
+                + " | ".join(f"{cores[core]['train_instructions']:,}"
+                             for core in ("m0plus", "m4", "m7"))
+                + f" | {m4['predict_instructions']:,} | {m4['ram_bytes']:,} + "
+                f"{m4['stack_bytes']:,} B | {m4['flash_bytes']:,} B |")
     return "\n".join(lines)

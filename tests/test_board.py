@@ -2,7 +2,9 @@
 import numpy as np
 import pytest
 
+from firmware_models.fqt import paper
 from firmware_models.fqt.integer import Settings, predict, train_step
+from firmware_models.fqt.layers import dense, sequential
 from hwgen import data
 from hwgen.firmware import example, generate
 from hwgen.firmware.state import pack
@@ -10,7 +12,7 @@ from sim import board
 from sim.errors import SimulationError
 
 from .test_firmware import SETTINGS, started
-from .trained_networks import EVERY_KIND
+from .trained_networks import EVERY_KIND, weights_of
 
 LACKING = board.missing("m4")
 needs_boards = pytest.mark.skipif(LACKING is not None, reason=str(LACKING))
@@ -35,6 +37,30 @@ def test_equal(tmp_path, digits, core):
     assert done.state == pack(EVERY_KIND, state)
     np.testing.assert_array_equal(done.classes, predict(EVERY_KIND, state, x[260:]))
     assert len(done.losses) == 260 and done.losses.min() >= 0
+
+
+@needs_boards
+@pytest.mark.parametrize("core", board.MACHINES)
+def test_equal_in_floats(tmp_path, digits, core):
+    """Mode mixed has layers of bytes and of floats: with a floating-point unit, and without."""
+    settings = paper.Settings(lr=0.01, batch=8, lmin=80)
+    state = paper.init(EVERY_KIND, *weights_of(EVERY_KIND), "mixed")
+    generate(EVERY_KIND, state, tmp_path, settings=settings)
+    x, y = digits.x_train[:30], digits.y_train[:30]
+    done = board.run(tmp_path, core, x, y, range(20), range(20, 30))
+    for sample, label in zip(x[:20], y, strict=False):
+        state = paper.train_step(EVERY_KIND, state, sample, label, settings)
+    assert done.state == pack(EVERY_KIND, state)
+    np.testing.assert_array_equal(done.classes, paper.predict(EVERY_KIND, state, x[20:]))
+
+
+@needs_boards
+def test_a_step_too_long_to_count(tmp_path, digits, monkeypatch):
+    monkeypatch.setattr(board, "ICOUNT_SHIFT", 10)
+    layers = sequential((8, 8, 1), dense(1200), dense(10))
+    generate(layers, started(layers), tmp_path)
+    with pytest.raises(SimulationError, match="a sample takes more ticks than the counter's 24"):
+        board.run(tmp_path, "m4", digits.x_train[:1], digits.y_train[:1], [0], [])
 
 
 @needs_boards

@@ -282,11 +282,40 @@ def test_firmware(tmp_path, capsys):
         assert one.replace(" * digits", " * mine") == two
 
 
+@pytest.mark.parametrize("mode", ["uint8", "mixed", "float32"])
+def test_firmware_modes(tmp_path, capsys, mode):
+    """An example that runs, in a folder of its own, and sources of a file that knows its mode."""
+    assert main(["firmware", "digits", "-o", str(tmp_path), "--mode", mode, "--samples", "480",
+                 "--board-samples", "20", "--batch", "12", "--cores"]) == 0
+    summary = json.loads((tmp_path / "firmware.json").read_text())
+    assert summary["after"] > summary["before"] + 40 and summary["mode"] == mode
+    assert summary["settings"]["batch"] == 12 and summary["gradient_bytes"] == 4 * (65 * 32 + 330)
+    assert f"digits, {mode}, none" in capsys.readouterr().out
+
+    layers = firmware.example.task("digits").layers
+    state = firmware.example.start("digits", 1, mode)
+    path = firmware.save(tmp_path / "mine.npz", layers, state)
+    assert main(["firmware", str(path), "-o", str(tmp_path / "mine"), "--batch", "12"]) == 0
+    one, two = ((folder / "network.c").read_text() for folder in (tmp_path, tmp_path / "mine"))
+    assert one.replace(" * digits", " * mine") == two
+    assert main(["firmware", str(path), "--mode", "integer"]) == 2
+    assert (f"a network of mode {mode}, not integer; leave out --mode"
+            in " ".join(capsys.readouterr().err.split()))
+
+
 @pytest.mark.parametrize("arguments, message", [
     (["nope"], "unknown example 'nope'; there are digits, fashion, mnist, speech, ecg"),
     (["none.npz"], "none.npz: there is no such file; write one with hwgen.firmware.save"),
     (["digits", "--skip", "99999"], "skip is 99999; choose 0 to 16383"),
     (["digits", "--lmin", "0.5", "--lmax", "0.25"], "lmin is 128; choose 0 to 64"),
+    (["digits", "--mode", "uint8", "--lr", "-1"], "lr is -1.0; choose 0 to 1024"),
+    (["digits", "--mode", "uint8", "--lr-shift", "3"],
+     "mode uint8 takes no --lr-shift; it has --lr, --batch, --standardize, --moving-errors, "
+     "--floor-errors, --lmin, --lmax"),
+    (["digits", "--lr", "0.1"], "mode integer takes no --lr; it has --lr-shift, --lr-decay, "
+     "--standardize, --lmin, --lmax, --skip"),
+    (["digits", "--mode", "float32", "--no-floor-errors"],
+     "mode float32 takes no --floor-errors; it has --lr, --batch, --standardize, --lmin, --lmax"),
     (["digits", "--samples", "0"], "there is nothing to learn from; give --samples"),
 ])
 def test_firmware_refuses(arguments, message, tmp_path, capsys):

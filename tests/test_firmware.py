@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 
+from firmware_models.fqt import paper
 from firmware_models.fqt.integer import Settings, State, init, predict, train_step
 from firmware_models.fqt.layers import conv, dense, sequential
 from hwgen import data
@@ -253,9 +254,11 @@ def test_compiler_refuses(tmp_path):
 
 @pytest.mark.parametrize("layers", [DIGITS, EVERY_KIND, PARTS],
                          ids=["dense", "every kind", "parts"])
-def test_network_file(tmp_path, layers):
+@pytest.mark.parametrize("mode", ["integer", *paper.MODES])
+def test_network_file(tmp_path, layers, mode):
     """What was saved comes back, frozen weights and means as well."""
-    state = started(layers, mean=np.arange(64) if layers is PARTS else None)
+    state = (started(layers, mean=np.arange(64) if layers is PARTS else None)
+             if mode == "integer" else paper.init(layers, *weights_of(layers), mode))
     save(tmp_path / "a.npz", layers, state)
     save(tmp_path / "b.npz", *load(tmp_path / "a.npz"))
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()

@@ -15,7 +15,7 @@ from .network_file import load
 CHECKPOINTS = Path(__file__).parents[2] / "examples" / "checkpoints"
 TEST_NOISE_SEED = 2024
 # Floats of a Cortex-M0+ are slow to emulate.
-PAPER_BOARD_SAMPLES = 32
+PAPER_BOARD_SAMPLES = 48
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,22 +68,23 @@ TASKS = {
                    board_samples=3 * 1400, settings=Settings(lr_shift=3, lr_decay=1400),
                    paper=_by_mode(lr=0.005)),
     "fashion": Task(layers=_images(28, 28), samples=3 * 55_000,
-                    settings=Settings(lr_shift=7, lr_decay=82_000), paper=_by_mode(lr=0.002)),
+                    settings=Settings(lr_shift=7, lr_decay=82_000),
+                    paper=_by_mode(lr=0.004, batch=48)),
     "mnist": Task(layers=_images(28, 28), disturb="noise:0.5", samples=8000,
                   settings=Settings(lr_shift=8), paper=_by_mode(lr=0.001),
                   pretraining={"integer": (Settings(lr_shift=6, lr_decay=55_000), 3),
-                               "float32": (paper.Settings(lr=0.001), 3)}),
+                               "float32": (paper.Settings(lr=0.004, batch=48), 2)}),
     "speech": Task(layers=_images(32, 16), samples=1200, settings=Settings(lr_shift=7),
                    paper=_by_mode(lr=0.001),
                    pretraining={"integer": (Settings(lr_shift=6, lr_decay=5400), 10),
-                                "float32": (paper.Settings(lr=0.002), 10)}),
+                                "float32": (paper.Settings(lr=0.002, batch=16), 10)}),
     "ecg": Task(layers=sequential((1, 128, 1), conv(8, (1, 7), strides=(1, 2)),
                                   conv(16, (1, 5), strides=(1, 2)),
                                   conv(16, (1, 5), strides=(1, 2)), dense(16), dense(2)),
                 samples=2000, settings=Settings(lr_shift=7), balanced=True,
                 paper=_by_mode(lr=0.001),
                 pretraining={"integer": (Settings(lr_shift=6, lr_decay=8000), 3),
-                             "float32": (paper.Settings(lr=0.002), 3)}),
+                             "float32": (paper.Settings(lr=0.0005, batch=16), 4)}),
 }
 
 
