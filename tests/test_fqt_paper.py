@@ -16,6 +16,7 @@ from firmware_models.fqt.paper import (
     float_from,
     init,
     logits,
+    observe,
     predict,
     train_step,
 )
@@ -144,6 +145,18 @@ def test_ranges_move():
     assert after["dense1"].peak == F(1) + F(0.1) * (found - F(1))
     assert -0.96 < after["dense1"].low < -0.95 and after["dense1"].high == F(1) + F(0.1) * -F(1)
     assert after["dense2"].low == -1 and after["dense2"].high == 1
+
+
+def test_observe():
+    """Two samples of an output of 1/2: the range of outputs follows, and nothing else changes."""
+    s = init(DEEP, {"dense1": [[0.5]], "dense2": [[1], [-1]]}, {"dense1": [0], "dense2": [0, 0]})
+    after = observe(DEEP, s, np.array([[255], [255]]))
+    found, once = F(255 * 255) * (F(0.5) / F(255) * INPUT_SCALE), F(1)
+    for _ in range(2):
+        once = once + F(0.1) * (found - once)
+    assert after.layers["dense1"].peak == once and s.layers["dense1"].peak == 1
+    s.layers["dense1"].peak = once
+    assert repr(after) == repr(s)
 
 
 @pytest.mark.parametrize("mode", ["uint8", "float32"])

@@ -245,6 +245,17 @@ def logits(layers, state: State, x) -> np.ndarray:
     return _forward(layers, state, x, False).logits
 
 
+def observe(layers, state: State, x) -> State:
+    """The state after looking at samples [n, n_in]: the ranges of features follow them.
+
+    Weights that were trained in floats need that before they classify in bytes.
+    """
+    state = state.copy()
+    for row in x:
+        _forward(layers, state, row, True)
+    return state
+
+
 def predict(layers, state: State, x) -> np.ndarray:
     """Classes [n] of samples [n, n_in] of unsigned bytes: the first of the largest logits."""
     return np.array([int(logits(layers, state, row).argmax()) for row in x])

@@ -14,6 +14,7 @@ from .network_file import load
 
 CHECKPOINTS = Path(__file__).parents[2] / "examples" / "checkpoints"
 TEST_NOISE_SEED = 2024
+OBSERVED = 64           # training samples for the ranges of bytes
 # Floats of a Cortex-M0+ are slow to emulate.
 PAPER_BOARD_SAMPLES = 48
 
@@ -71,18 +72,18 @@ TASKS = {
                     settings=Settings(lr_shift=7, lr_decay=82_000),
                     paper=_by_mode(lr=0.004, batch=48)),
     "mnist": Task(layers=_images(28, 28), disturb="noise:0.5", samples=8000,
-                  settings=Settings(lr_shift=8), paper=_by_mode(lr=0.001),
+                  settings=Settings(lr_shift=8), paper=_by_mode(lr=0.004, batch=48),
                   pretraining={"integer": (Settings(lr_shift=6, lr_decay=55_000), 3),
                                "float32": (paper.Settings(lr=0.004, batch=48), 2)}),
     "speech": Task(layers=_images(32, 16), samples=1200, settings=Settings(lr_shift=7),
-                   paper=_by_mode(lr=0.001),
+                   paper=_by_mode(lr=0.002),
                    pretraining={"integer": (Settings(lr_shift=6, lr_decay=5400), 10),
                                 "float32": (paper.Settings(lr=0.002, batch=16), 10)}),
     "ecg": Task(layers=sequential((1, 128, 1), conv(8, (1, 7), strides=(1, 2)),
                                   conv(16, (1, 5), strides=(1, 2)),
                                   conv(16, (1, 5), strides=(1, 2)), dense(16), dense(2)),
                 samples=2000, settings=Settings(lr_shift=7), balanced=True,
-                paper=_by_mode(lr=0.001),
+                paper=_by_mode(lr=0.004),
                 pretraining={"integer": (Settings(lr_shift=6, lr_decay=8000), 3),
                              "float32": (paper.Settings(lr=0.0005, batch=16), 4)}),
 }
@@ -125,6 +126,8 @@ def start(name: str, seed: int, mode: str = "integer"):
     if mode != "integer":
         state = paper.init(layers, {key: s.weights for key, s in state.layers.items()},
                            {key: s.biases for key, s in state.layers.items()}, mode)
+        x, _ = data.load(name).training()
+        state = paper.observe(layers, state, x[::len(x) // OBSERVED])
     state.samples = 0
     return state
 
