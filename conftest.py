@@ -2,6 +2,8 @@
 import pytest
 from hypothesis import settings
 
+from hwgen import data
+
 # The same examples every time, or fresh ones: pytest --hypothesis-profile nightly.
 # No deadline: a first example may wait for a C++ compiler.
 settings.register_profile("ci", derandomize=True, deadline=None)
@@ -18,6 +20,12 @@ def pytest_addoption(parser):
 def seed(request) -> int:
     """Seed of whatever a test draws beside hypothesis."""
     return request.config.getoption("--seed")
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """The data set that needs no download."""
+    return data.load("digits")
 
 
 @pytest.fixture

@@ -3,24 +3,19 @@ import numpy as np
 import pytest
 
 from firmware_models.fqt import paper
-from firmware_models.fqt.integer import Settings, predict, train_step
+from firmware_models.fqt.integer import Settings
 from firmware_models.fqt.layers import dense, sequential
-from hwgen import data
 from hwgen.firmware import example, generate
 from hwgen.firmware.state import pack
 from sim import board
 from sim.errors import SimulationError
 
 from .test_firmware import SETTINGS, started
+from .trained_firmware import predicted, trained
 from .trained_networks import EVERY_KIND, weights_of
 
 LACKING = board.missing("m4")
 needs_boards = pytest.mark.skipif(LACKING is not None, reason=str(LACKING))
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return data.load("digits")
 
 
 @needs_boards
@@ -32,10 +27,9 @@ def test_equal(tmp_path, digits, core):
     generate(EVERY_KIND, state, tmp_path, settings=settings)
     x, y = digits.x_train[:300], digits.y_train[:300]
     done = board.run(tmp_path, core, x, y, range(260), range(260, 300))
-    for sample, label in zip(x[:260], y, strict=False):
-        state = train_step(EVERY_KIND, state, sample, label, settings)
+    state = trained(EVERY_KIND, state, settings, x[:260], y[:260])
     assert done.state == pack(EVERY_KIND, state)
-    np.testing.assert_array_equal(done.classes, predict(EVERY_KIND, state, x[260:]))
+    np.testing.assert_array_equal(done.classes, predicted(EVERY_KIND, state, x[260:]))
     assert len(done.losses) == 260 and done.losses.min() >= 0
 
 
@@ -48,10 +42,9 @@ def test_equal_in_floats(tmp_path, digits, core):
     generate(EVERY_KIND, state, tmp_path, settings=settings)
     x, y = digits.x_train[:30], digits.y_train[:30]
     done = board.run(tmp_path, core, x, y, range(20), range(20, 30))
-    for sample, label in zip(x[:20], y, strict=False):
-        state = paper.train_step(EVERY_KIND, state, sample, label, settings)
+    state = trained(EVERY_KIND, state, settings, x[:20], y[:20])
     assert done.state == pack(EVERY_KIND, state)
-    np.testing.assert_array_equal(done.classes, paper.predict(EVERY_KIND, state, x[20:]))
+    np.testing.assert_array_equal(done.classes, predicted(EVERY_KIND, state, x[20:]))
 
 
 @needs_boards

@@ -3,9 +3,8 @@ import numpy as np
 import pytest
 
 from firmware_models.fqt import paper
-from firmware_models.fqt.integer import Settings, State, init, predict, train_step
+from firmware_models.fqt.integer import Settings, State, init
 from firmware_models.fqt.layers import conv, dense, sequential
-from hwgen import data
 from hwgen.errors import HwgenError
 from hwgen.firmware import generate, load, save
 from hwgen.firmware.memory import buffers_of, place
@@ -14,6 +13,7 @@ from sim import board
 from sim.errors import SimulationError
 from sim.firmware import FLAGS, Firmware, Storage
 
+from .trained_firmware import lockstep, needs_gcc, predicted, trained
 from .trained_networks import DIGITS, EVERY_KIND, PARTS, drawn, weights_of
 
 NO_INPUT, WRONG_SIZE, WRONG_LABEL, STORAGE_FAILED, NOTHING_SAVED, CORRUPT = range(-1, -7, -1)
@@ -23,27 +23,9 @@ SETTINGS = {
     "standardize": dict(standardize=True, lr_shift=8),
     "all": dict(standardize=True, lmin=80, lmax=200, skip=200, lr_shift=8, lr_decay=70)}
 
-needs_gcc = pytest.mark.skipif(board.missing("host") is not None, reason=str(board.missing("host")))
-
 
 def started(layers, seed=1, *, mean=None, scale=6.0) -> State:
     return init(layers, *weights_of(layers, seed, scale), mean)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return data.load("digits")
-
-
-def lockstep(layers, state, settings, x, y, folder) -> None:
-    generate(layers, state, folder, settings=settings)
-    firmware = Firmware(folder)
-    assert firmware.state() == pack(layers, state)
-    for n, (sample, label) in enumerate(zip(x, y, strict=True)):
-        assert firmware.train_step(sample, label) >= 0
-        state = train_step(layers, state, sample, label, settings)
-        assert firmware.state() == pack(layers, state), f"sample {n}"
-    np.testing.assert_array_equal(firmware.predict(x[:50]), predict(layers, state, x[:50]))
 
 
 @needs_gcc
@@ -80,10 +62,9 @@ def test_no_undefined_behaviour(tmp_path, digits, monkeypatch):
     monkeypatch.setenv("CFLAGS", "-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all")
     done = board.run(tmp_path, "host", digits.x_train[:100], digits.y_train[:100], range(100),
                      range(50))
-    for sample, label in zip(digits.x_train[:100], digits.y_train, strict=False):
-        state = train_step(EVERY_KIND, state, sample, label, settings)
+    state = trained(EVERY_KIND, state, settings, digits.x_train[:100], digits.y_train[:100])
     assert done.state == pack(EVERY_KIND, state)
-    np.testing.assert_array_equal(done.classes, predict(EVERY_KIND, state, digits.x_train[:50]))
+    np.testing.assert_array_equal(done.classes, predicted(EVERY_KIND, state, digits.x_train[:50]))
 
 
 @needs_gcc
@@ -114,7 +95,7 @@ def saving(tmp_path_factory):
     return firmware, states
 
 
-def trained(firmware, steps) -> None:
+def learned(firmware, steps) -> None:
     firmware.reset()
     for _ in range(steps):
         firmware.train_step([10, 100, 200], 1)
@@ -124,17 +105,17 @@ def trained(firmware, steps) -> None:
 def test_save_and_load(saving):
     firmware, states = saving
     storage = Storage(len(states[0]) + 20)
-    trained(firmware, 1)
+    learned(firmware, 1)
     assert firmware.load(storage) == NOTHING_SAVED and firmware.state() == states[1]
     assert firmware.save(storage) == 0
-    trained(firmware, 2)
+    learned(firmware, 2)
     assert firmware.save(storage) == 0
     firmware.reset()
     assert firmware.load(storage) == 0 and firmware.state() == states[2]
     # A third save overwrites the first one.
     firmware.reset()
     assert firmware.save(storage) == 0
-    trained(firmware, 1)
+    learned(firmware, 1)
     assert firmware.load(storage) == 0 and firmware.state() == states[0]
 
 
@@ -146,9 +127,9 @@ def test_power_cut(saving):
     found = []
     for budget in range(2 * size + 1):
         storage = Storage(size)
-        trained(firmware, 1)
+        learned(firmware, 1)
         firmware.save(storage)
-        trained(firmware, 2)
+        learned(firmware, 2)
         storage.budget = budget
         said = firmware.save(storage)
         storage.budget = None
@@ -165,7 +146,7 @@ def test_corrupt(saving):
     """A bit that flips anywhere in the only state is noticed, and in the newer one costs a step."""
     firmware, states = saving
     size = len(states[0]) + 20
-    trained(firmware, 1)
+    learned(firmware, 1)
     storage = Storage(size)
     firmware.save(storage)
     for at in range(size):
@@ -174,7 +155,7 @@ def test_corrupt(saving):
         assert firmware.load(storage) in (CORRUPT, NOTHING_SAVED)
         assert firmware.state() == states[0]
         storage.slots[0][at] ^= 1 << at % 8
-    trained(firmware, 2)
+    learned(firmware, 2)
     firmware.save(storage)
     storage.slots[1][size - 1] ^= 4
     firmware.reset()
@@ -185,7 +166,7 @@ def test_corrupt(saving):
 def test_state_of_another_network(saving, tmp_path):
     firmware, states = saving
     storage = Storage(len(states[0]) + 20)
-    trained(firmware, 1)
+    learned(firmware, 1)
     firmware.save(storage)
     layers = sequential((1, 3, 1), dense(2), dense(2, trainable=False))
     generate(layers, started(layers), tmp_path)

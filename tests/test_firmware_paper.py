@@ -3,14 +3,14 @@ import numpy as np
 import pytest
 
 from firmware_models.fqt import integer
-from firmware_models.fqt.paper import MODES, Settings, init, logits, predict, train_step
+from firmware_models.fqt.paper import MODES, Settings, init, logits
 from firmware_models.fqt.softmax import head_error
-from hwgen import data
 from hwgen.firmware import generate
 from hwgen.firmware.state import pack, unpack
 from sim import board
 from sim.firmware import Firmware, Storage
 
+from .trained_firmware import lockstep, needs_gcc, predicted, trained
 from .trained_networks import DIGITS, EVERY_KIND, PARTS, drawn, weights_of
 
 SETTINGS = {
@@ -18,24 +18,9 @@ SETTINGS = {
     "fixed": dict(lr=0.01, batch=1, moving_errors=False, floor_errors=True),
     "partial": dict(lr=0.01, batch=4, lmin=80, lmax=200)}
 
-needs_gcc = pytest.mark.skipif(board.missing("host") is not None, reason=str(board.missing("host")))
 
-
-@pytest.fixture(scope="module")
-def digits():
-    return data.load("digits")
-
-
-def lockstep(layers, state, settings, x, y, folder) -> None:
-    generate(layers, state, folder, settings=settings)
-    firmware = Firmware(folder)
-    assert firmware.state() == pack(layers, state)
-    for n, (sample, label) in enumerate(zip(x, y, strict=True)):
-        loss, _ = head_error(logits(layers, state, sample), label)
-        assert firmware.train_step(sample, label) == loss
-        state = train_step(layers, state, sample, label, settings)
-        assert firmware.state() == pack(layers, state), f"sample {n}"
-    np.testing.assert_array_equal(firmware.predict(x[:20]), predict(layers, state, x[:20]))
+def loss_of(layers):
+    return lambda state, x, label: head_error(logits(layers, state, x), label)[0]
 
 
 @needs_gcc
@@ -44,7 +29,7 @@ def lockstep(layers, state, settings, x, y, folder) -> None:
 @pytest.mark.parametrize("layers", [EVERY_KIND, PARTS], ids=["every kind", "parts"])
 def test_equal(tmp_path, digits, layers, name, mode):
     lockstep(layers, init(layers, *weights_of(layers), mode), Settings(**SETTINGS[name]),
-             digits.x_train[:80], digits.y_train[:80], tmp_path)
+             digits.x_train[:80], digits.y_train[:80], tmp_path, loss_of(layers))
 
 
 @needs_gcc
@@ -58,7 +43,8 @@ def test_random_networks(tmp_path, number, request):
         standardize=bool(rng.random() < 0.5), moving_errors=bool(rng.random() < 0.5),
         floor_errors=bool(rng.random() < 0.5), lmin=int(rng.choice([0, 128, 256])))
     weights = weights_of(layers, number, float(rng.choice([0.1, 6, 1e6])))
-    lockstep(layers, init(layers, *weights, MODES[number % 3]), settings, x, y, tmp_path)
+    lockstep(layers, init(layers, *weights, MODES[number % 3]), settings, x, y, tmp_path,
+             loss_of(layers))
 
 
 @needs_gcc
@@ -72,10 +58,9 @@ def test_no_undefined_behaviour(tmp_path, digits, monkeypatch, mode):
                                  "-fno-sanitize-recover=all")
     done = board.run(tmp_path, "host", digits.x_train[:50], digits.y_train[:50], range(50),
                      range(20))
-    for sample, label in zip(digits.x_train[:50], digits.y_train, strict=False):
-        state = train_step(EVERY_KIND, state, sample, label, settings)
+    state = trained(EVERY_KIND, state, settings, digits.x_train[:50], digits.y_train[:50])
     assert done.state == pack(EVERY_KIND, state)
-    np.testing.assert_array_equal(done.classes, predict(EVERY_KIND, state, digits.x_train[:20]))
+    np.testing.assert_array_equal(done.classes, predicted(EVERY_KIND, state, digits.x_train[:20]))
 
 
 @needs_gcc
@@ -98,7 +83,7 @@ def test_save_and_load(tmp_path, digits, mode):
     assert state.samples == 6 and pack(DIGITS, state) == firmware.state()
     for n in range(6, 9):
         firmware.train_step(x[n], y[n])
-        state = train_step(DIGITS, state, x[n], y[n], settings)
+        state = trained(DIGITS, state, settings, x[n:n + 1], y[n:n + 1])
         assert firmware.state() == pack(DIGITS, state)
     firmware.reset()
     assert firmware.state() == pack(DIGITS, init(DIGITS, *weights_of(DIGITS), mode))
