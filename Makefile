@@ -59,7 +59,7 @@ results: $(VENV)/.installed  ## run what the documents claim, then regenerate th
 	$(BIN)/python -m examples.day -o docs/results/day.json
 	$(BIN)/python -m examples.landscape -o docs/results/landscape.json
 	$(BIN)/python -m examples.forwards -o docs/results/forwards.json
-	set -e; for name in digits fashion mnist speech ecg; do \
+	set -e; for name in digits depthwise fashion mnist speech ecg; do \
 		$(HWGEN) firmware $$name --seeds 1 2 3; \
 		cp build/firmware/$$name/firmware.json docs/results/$$name.firmware.json; done
 	set -e; for name in mnist speech ecg; do for lmin in 0.5 0.1; do \

@@ -304,7 +304,7 @@ def test_firmware_modes(tmp_path, capsys, mode):
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (["nope"], "unknown example 'nope'; there are digits, fashion, mnist, speech, ecg"),
+    (["nope"], "unknown example 'nope'; there are digits, depthwise, fashion, mnist, speech, ecg"),
     (["none.npz"], "none.npz: there is no such file; write one with hwgen.firmware.save"),
     (["digits", "--skip", "99999"], "skip is 99999; choose 0 to 16383"),
     (["digits", "--lmin", "0.5", "--lmax", "0.25"], "lmin is 128; choose 0 to 64"),

@@ -6,7 +6,7 @@ import numpy as np
 
 from firmware_models.fqt import integer, paper
 from firmware_models.fqt.integer import Settings
-from firmware_models.fqt.layers import Layer, conv, dense, max_pool, sequential
+from firmware_models.fqt.layers import Layer, conv, dense, depthwise, max_pool, sequential
 from hwgen import data
 
 from ..errors import HwgenError
@@ -26,6 +26,8 @@ class Task:
     Parameters
     ----------
     layers : tuple of Layer
+    data : str
+        Data set.
     disturb : str
         What befalls the samples; see :func:`hwgen.data.disturb`.
     samples : int
@@ -41,6 +43,7 @@ class Task:
         Draw each class equally often, and count it alike in the accuracy.
     """
     layers: tuple[Layer, ...]
+    data: str
     disturb: str = "none"
     samples: int
     board_samples: int = 300
@@ -65,23 +68,28 @@ def _by_mode(**settings) -> dict[str, paper.Settings]:
 
 # Settings were chosen on the validation splits.
 TASKS = {
-    "digits": Task(layers=sequential((8, 8, 1), dense(32), dense(10)), samples=3 * 1400,
-                   board_samples=3 * 1400, settings=Settings(lr_shift=3, lr_decay=1400),
-                   paper=_by_mode(lr=0.005)),
-    "fashion": Task(layers=_images(28, 28), samples=3 * 55_000,
+    "digits": Task(data="digits", layers=sequential((8, 8, 1), dense(32), dense(10)),
+                   samples=3 * 1400, board_samples=3 * 1400,
+                   settings=Settings(lr_shift=3, lr_decay=1400), paper=_by_mode(lr=0.005)),
+    "depthwise": Task(data="digits", layers=sequential(
+                          (8, 8, 1), conv(8, 3, same=True), depthwise(3, same=True), conv(16, 1),
+                          max_pool(2), dense(10)),
+                      samples=3 * 1400, settings=Settings(lr_shift=4, lr_decay=1400),
+                      paper=_by_mode(lr=0.01)),
+    "fashion": Task(data="fashion", layers=_images(28, 28), samples=3 * 55_000,
                     settings=Settings(lr_shift=7, lr_decay=82_000),
                     paper=_by_mode(lr=0.004, batch=48)),
-    "mnist": Task(layers=_images(28, 28), disturb="noise:0.5", samples=8000,
+    "mnist": Task(data="mnist", layers=_images(28, 28), disturb="noise:0.5", samples=8000,
                   settings=Settings(lr_shift=8), paper=_by_mode(lr=0.004, batch=48),
                   pretraining={"integer": (Settings(lr_shift=6, lr_decay=55_000), 3),
                                "float32": (paper.Settings(lr=0.004, batch=48), 2)}),
-    "speech": Task(layers=_images(32, 16), samples=1200, settings=Settings(lr_shift=7),
-                   paper=_by_mode(lr=0.002),
+    "speech": Task(data="speech", layers=_images(32, 16), samples=1200,
+                   settings=Settings(lr_shift=7), paper=_by_mode(lr=0.002),
                    pretraining={"integer": (Settings(lr_shift=6, lr_decay=5400), 10),
                                 "float32": (paper.Settings(lr=0.002, batch=16), 10)}),
-    "ecg": Task(layers=sequential((1, 128, 1), conv(8, (1, 7), strides=(1, 2)),
-                                  conv(16, (1, 5), strides=(1, 2)),
-                                  conv(16, (1, 5), strides=(1, 2)), dense(16), dense(2)),
+    "ecg": Task(data="ecg", layers=sequential(
+                    (1, 128, 1), conv(8, (1, 7), strides=(1, 2)), conv(16, (1, 5), strides=(1, 2)),
+                    conv(16, (1, 5), strides=(1, 2)), dense(16), dense(2)),
                 samples=2000, settings=Settings(lr_shift=7), balanced=True,
                 paper=_by_mode(lr=0.004),
                 pretraining={"integer": (Settings(lr_shift=6, lr_decay=8000), 3),
@@ -126,7 +134,7 @@ def start(name: str, seed: int, mode: str = "integer"):
     if mode != "integer":
         state = paper.init(layers, {key: s.weights for key, s in state.layers.items()},
                            {key: s.biases for key, s in state.layers.items()}, mode)
-        x, _ = data.load(name).training()
+        x, _ = data.load(chosen.data).training()
         state = paper.observe(layers, state, x[::len(x) // OBSERVED])
     state.samples = 0
     return state
@@ -145,18 +153,16 @@ def order(rng, y, n: int, balanced: bool) -> np.ndarray:
 def stream(name: str, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Samples uint8 [n, n_in] and labels [n] that an example learns from."""
     chosen = task(name)
-    x, y = data.load(name).field()
+    dataset = data.load(chosen.data)
     # Digits are few: all that are not for testing are learned from.
-    if name == "digits":
-        dataset = data.load(name)
-        x, y = dataset.x_train, dataset.y_train
+    x, y = (dataset.x_train, dataset.y_train) if chosen.data == "digits" else dataset.field()
     which = order(np.random.default_rng(seed), y, n, chosen.balanced)
     return data.disturb(x[which], chosen.disturb, seed), y[which]
 
 
 def test_split(name: str) -> tuple[np.ndarray, np.ndarray]:
     """The samples and labels on which an example is judged."""
-    dataset = data.load(name)
+    dataset = data.load(task(name).data)
     return data.disturb(dataset.x_test, task(name).disturb, TEST_NOISE_SEED), dataset.y_test
 
 
