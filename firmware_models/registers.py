@@ -1,4 +1,6 @@
-"""The core's AXI4-Lite registers: one table for RTL, manifest, documentation and benches."""
+"""The core's AXI4-Lite registers: one table for RTL, manifest, driver, documents and benches."""
+import hashlib
+import json
 from dataclasses import dataclass, replace
 
 from .directions import SPARSE
@@ -10,7 +12,7 @@ from .rules.es import FITNESSES, VOTE_WIDTH
 
 @dataclass(frozen=True)
 class Field:
-    """Bits of a register: ``width`` bits from bit ``lsb`` on, `reset` after reset.
+    """Bits of a register: ``width`` bits from bit ``lsb`` on, `reset` after reset, or for ever.
 
     Present in cores that have one of `rules`, or all of them if `every`; with `options`, only in
     cores that have one of these.
@@ -53,12 +55,13 @@ def _value(name, offset, width, doc, access="ro", reset=0, learning=True, **more
 
 
 ID = 0x48574731                     # "HWG1"
+CONSTANT = ("id", "build")          # registers that never change
 JOURNAL_SPACE, ERROR_SPACE, RECORD_SPACE = 15, 14, 13
 PORTS = {"window_data": "load"}         # registers that an option of the core makes writable
 NP, ES = ("np",), ("es",)
 
 REGISTERS = (
-    _value("id", 0x00, 32, "the constant 0x48574731, \"HWG1\"", learning=False),
+    _value("id", 0x00, 32, "the constant 0x48574731, \"HWG1\"", reset=ID, learning=False),
     Register("control", 0x04, "rw", (
         Field("logits", 0, 1, "logits, or the softmax's outputs, follow each prediction on m_axis"),
         Field("learn", 1, 1, "learn from samples whose learn bit is set"),
@@ -173,12 +176,17 @@ REGISTERS = (
     _value("standardize", 0x7C, SHARE_WIDTH, "errors of the last layer from this on, in 1/256, "
            "count as 1, smaller ones as 0; 0: all as they are", "rw", rules=NP,
            options=("standardize",)),
+    _value("build", 0x80, 32, "a constant of each core, in its manifest.json: the first bits of "
+           "a SHA-256 over network, options and registers", learning=False),
 )
 
 
-def table(learning: bool, rules: tuple[str, ...] = NP,
-          options: tuple[str, ...] = ()) -> tuple[Register, ...]:
-    """Registers of a core without learning, or of one that learns by `rules` with `options`."""
+def table(learning: bool, rules: tuple[str, ...] = NP, options: tuple[str, ...] = (),
+          build: int = 0) -> tuple[Register, ...]:
+    """Registers of a core without learning, or of one that learns by `rules` with `options`.
+
+    `build` is the constant of the register of this name: :func:`build_number`.
+    """
     def kept_by(f):
         by_rule = set(f.rules) <= set(rules) if f.every else set(f.rules) & set(rules)
         return by_rule and (not f.options or set(f.options) & set(options))
@@ -187,8 +195,24 @@ def table(learning: bool, rules: tuple[str, ...] = NP,
         kept = tuple(f for f in register.fields if not register.learning or kept_by(f))
         if kept and (learning or not register.learning):
             access = "port" if PORTS.get(register.name) in options else register.access
+            if register.name == "build":
+                kept = (replace(*kept, reset=build),)
             found.append(replace(register, fields=kept, access=access))
     return tuple(found)
+
+
+def build_number(**core) -> int:
+    """Constant by which a host tells a core from all others, and from what it was before.
+
+    Parameters
+    ----------
+    core
+        All that decides what a core is, ready for JSON; `learning`, `rules` and `options` among it.
+    """
+    registers = [(r.name, r.offset, r.access, [(f.name, f.lsb, f.width) for f in r.fields])
+                 for r in table(core["learning"], core["rules"], core["options"])]
+    text = json.dumps({**core, "registers": registers}, sort_keys=True)
+    return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16)
 
 
 def settings_fields(settings, registers: dict) -> dict[str, dict[str, int]]:
@@ -234,8 +258,9 @@ def markdown() -> str:
             bits = f"{f.lsb + f.width - 1}:{f.lsb}" if f.width > 1 else str(f.lsb)
             access = f"{reg.access}; rw with {PORTS[reg.name]}" if reg.name in PORTS \
                 else reg.access
+            reset = {"id": f"0x{ID:08X}", "build": "its own"}.get(reg.name, f.reset)
             rows.append(f"| 0x{reg.offset:02X} | `{reg.name}` | {bits} | `{f.name}` | {access} "
-                        f"| {f.reset} | {_cores(reg, f)} | {f.doc} |")
+                        f"| {reset} | {_cores(reg, f)} | {f.doc} |")
     return "\n".join(rows) + "\n"
 
 

@@ -109,7 +109,7 @@ def describe(core: Core) -> dict:
         "stages": [_part(stage, core.residual) for stage in network.stages],
         **({} if network.prompt is None else {"prompt": _part(network.parts[-1], core.residual)}),
         "registers": [asdict(register) for register in table(
-            core.learning, core.rules, core.options)],
+            core.learning, core.rules, core.options, core.build)],
         "tools": {name: version(name) for name in (
             *GENERATORS, *["da4ml"] * (core.hls is None
                                        and any(s.dense.constant for s in network.stages)))},

@@ -1,4 +1,5 @@
 """The core: stages in a row, and around them what learning needs."""
+from dataclasses import asdict
 from functools import reduce
 from operator import or_
 
@@ -10,7 +11,7 @@ from firmware_models import momentum
 from firmware_models.journal import check_size
 from firmware_models.network import PROMPT, Network
 from firmware_models.options import check_head, checked
-from firmware_models.registers import RECORD_SPACE
+from firmware_models.registers import RECORD_SPACE, build_number
 from firmware_models.sample_packets import BEAT_WIDTH, USER_WIDTH
 from firmware_models.settings import RULES
 
@@ -109,6 +110,10 @@ class Core(wiring.Component):
             momentum.check(self.network)
         check_head(self.options, self.network)
         self.journal_records = check_size(journal_records)
+        self.build = build_number(
+            network=network.digest(), learning=learning, rules=self.rules, options=self.options,
+            residual=residual, coefficient_bits=self.coefficient_bits, max_pairs=max_pairs,
+            journal_records=journal_records, hls=hls and asdict(hls))
         super().__init__({
             "s_axis_tdata": In(BEAT_WIDTH), "s_axis_tuser": In(USER_WIDTH),
             "s_axis_tvalid": In(1), "s_axis_tready": Out(1), "s_axis_tlast": In(1),
@@ -122,7 +127,7 @@ class Core(wiring.Component):
         m = Module()
 
         m.submodules.registers = registers = Registers(
-            self.learning, self.rules, self.options)
+            self.learning, self.rules, self.options, self.build)
         for name, member in AXIL_MEMBERS.items():
             inner, outer = getattr(registers, name), getattr(self, f"s_{name}")
             m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)

@@ -3,7 +3,7 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from firmware_models.registers import ID, table
+from firmware_models.registers import CONSTANT, table
 
 __all__ = ["AXIL_MEMBERS", "Registers"]
 
@@ -40,6 +40,8 @@ class Registers(wiring.Component):
     rules : tuple of {"np", "es"}
     options : tuple of str
         Whose registers.
+    build : int
+        What register `build` reads.
 
     Members
     -------
@@ -62,8 +64,10 @@ class Registers(wiring.Component):
     """
 
     def __init__(self, learning: bool, rules: tuple[str, ...] = ("np",),
-                 options: tuple[str, ...] = ()):
-        self.registers = [r for r in table(learning, rules, options) if r.name != "id"]
+                 options: tuple[str, ...] = (), build: int = 0):
+        found = table(learning, rules, options, build)
+        self.constants = [r for r in found if r.name in CONSTANT]
+        self.registers = [r for r in found if r.name not in CONSTANT]
         self.learning = learning
         members = dict(AXIL_MEMBERS)
         for register in self.registers:
@@ -160,8 +164,9 @@ class Registers(wiring.Component):
         m.d.comb += start.eq(self.axil_arvalid & ~self.axil_arready & ~self.axil_rvalid)
 
         with m.Switch(self.axil_araddr[2:]):
-            with m.Case(0):
-                m.d.comb += [data.eq(ID), known.eq(1)]
+            for register in self.constants:
+                with m.Case(register.offset >> 2):
+                    m.d.comb += [data.eq(register.fields[0].reset), known.eq(1)]
             for register in self.registers:
                 with m.Case(register.offset >> 2):
                     m.d.comb += known.eq(1)

@@ -5,7 +5,7 @@ import cocotb
 from cocotb.triggers import ClockCycles, RisingEdge
 from cocotbext.axi import AxiResp
 
-from firmware_models.registers import ID
+from firmware_models.registers import CONSTANT
 
 from .bench import RegisterBus, design, start
 
@@ -66,11 +66,10 @@ async def random_traffic(dut, pause):
         words[offset] = 0
         for field in register["fields"]:
             value = field["reset"]
-            if register["access"] != "rw" and register["name"] != "id":
+            if register["access"] != "rw" and register["name"] not in CONSTANT:
                 value = random.getrandbits(field["width"])
                 port(dut, register, field).value = value
             words[offset] |= value << field["lsb"]
-    words[0] = ID
     if learning:
         cocotb.start_soon(window(dut, 5))
     loads, expected_loads = [], []

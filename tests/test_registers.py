@@ -5,7 +5,7 @@ import random
 import pytest
 from amaranth.sim import Simulator
 
-from firmware_models.registers import ID, table
+from firmware_models.registers import CONSTANT, build_number, table
 from rtl.registers import Registers, member
 
 OKAY, SLVERR = 0, 2
@@ -107,14 +107,14 @@ def test_reset_and_readback(core):
 
 @pytest.mark.parametrize("core", CORES)
 def test_read_only(core):
-    dut = Registers(*core)
+    dut = Registers(*core[:2], core[2] if len(core) > 2 else (), build=0x89ABCDEF)
 
     async def bench(ctx):
         if core[0]:
             ctx.set(dut.window_ready, 1)
         for fill in (0, 1):
             for register in table(*core):
-                if register.access == "rw" or register.name == "id":
+                if register.access == "rw" or register.name in CONSTANT:
                     continue
                 values = {f.name: (2 ** f.width - 1) * fill for f in register.fields}
                 for f in register.fields:
@@ -123,8 +123,22 @@ def test_read_only(core):
         for register in table(*core):
             if register.access == "ro":
                 assert await write(ctx, dut, register.offset, 0xFFFFFFFF) == SLVERR
-        assert await read(ctx, dut, 0) == (ID, OKAY)
+        assert await read(ctx, dut, 0) == (0x48574731, OKAY)
+        assert await read(ctx, dut, 0x80) == (0x89ABCDEF, OKAY)
     simulate(dut, bench)
+
+
+def test_build_number():
+    """Each part of a core changes it, the way in which its parts are listed does not."""
+    core = {"network": "ab", "learning": True, "rules": ("es", "np"), "options": ("load",),
+            "residual": 4}
+    others = ({"network": "ac"}, {"learning": False}, {"rules": ("np",)}, {"residual": 3},
+              {"options": ("load", "snapshot")})
+    numbers = [build_number(**core), *(build_number(**core | other) for other in others)]
+    assert len(set(numbers)) == len(numbers) and max(numbers) < 1 << 32
+    assert build_number(**dict(reversed(core.items()))) == numbers[0]
+    assert next(r for r in table(True, build=numbers[1]) if r.name == "build").fields[0].reset \
+        == numbers[1]
 
 
 @pytest.mark.parametrize("core", CORES)
