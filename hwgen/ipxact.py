@@ -63,3 +63,91 @@ def buses(manifest: dict) -> list[dict]:
                       "ports": {port: ours for port, ours in ports.items()
                                 if ours in manifest["ports"]}})
     return found
+
+
+def component(manifest: dict, files: dict[str, str]) -> str:
+    """XML of the component: buses, memory map, ports, files.
+
+    Parameters
+    ----------
+    manifest : dict
+        ``manifest.json``.
+    files : dict of str to str
+        IP-XACT file type of each file, by its name relative to the XML.
+    """
+    ET.register_namespace("ipxact", SPACE)
+    root = _add(None, "component", vendor=VENDOR, library=LIBRARY,
+                name=f"{manifest['network']['name']}_{manifest['top']}", version=VERSION)
+    interfaces = _add(root, "busInterfaces")
+    for bus in buses(manifest):
+        _bus(interfaces, bus)
+    space = _add(_add(root, "memoryMaps"), "memoryMap", name="registers")
+    block = _add(space, "addressBlock", name="registers", baseAddress=0, range=RANGE, width=32,
+                 usage="register")
+    for register in registers(manifest):
+        _register(block, register)
+    _add(space, "addressUnitBits", text=8)
+    model = _add(root, "model")
+    _add(_add(model, "views"), "view", name="rtl", componentInstantiationRef="verilog")
+    instance = _add(_add(model, "instantiations"), "componentInstantiation", name="verilog",
+                    language="verilog", moduleName=manifest["top"])
+    _add(_add(instance, "fileSetRef"), "localName", text="files")
+    _ports(_add(model, "ports"), manifest)
+    contents = _add(_add(root, "fileSets"), "fileSet", name="files")
+    for name, kind in files.items():
+        _add(contents, "file", name=name, fileType=kind)
+    _add(root, "description", text=f"network {manifest['network']['name']}, SHA-256 "
+         f"{manifest['digest']}; made by hwgen {manifest['tools']['hwgen']}")
+    ET.indent(root)
+    return ('<?xml version="1.0" encoding="UTF-8"?>\n<!-- SPDX-License-Identifier: Apache-2.0 -->\n'
+            + ET.tostring(root, encoding="unicode") + "\n")
+
+
+def _add(parent, tag: str, text=None, **children) -> ET.Element:
+    """A new element of `parent` with `text`, or with a child for each keyword, in that order."""
+    tag = f"{{{SPACE}}}{tag}"
+    element = ET.Element(tag) if parent is None else ET.SubElement(parent, tag)
+    if text is not None:
+        element.text = str(text)
+    for name, value in children.items():
+        _add(element, name, value)
+    return element
+
+
+def _bus(parent, bus: dict) -> None:
+    interface = _add(parent, "busInterface", name=bus["name"])
+    names = {"vendor": "amba.com", "library": "AMBA4", "version": bus["version"]}
+    _add(interface, "busType").attrib |= names | {"name": bus["type"]}
+    abstraction = _add(_add(interface, "abstractionTypes"), "abstractionType")
+    _add(abstraction, "abstractionRef").attrib |= names | {"name": f"{bus['type']}_rtl"}
+    maps = _add(abstraction, "portMaps")
+    for logical, ours in bus["ports"].items():
+        found = _add(maps, "portMap")
+        _add(found, "logicalPort", name=logical)
+        _add(found, "physicalPort", name=ours)
+    role = _add(interface, bus["role"])
+    if bus["type"] == LITE[0]:
+        _add(role, "memoryMapRef").set("memoryMapRef", "registers")
+
+
+def _register(block, register: dict) -> None:
+    found = _add(block, "register", name=register["name"], description=register["description"],
+                 addressOffset=f"'h{register['offset']:X}", size=register["width"],
+                 volatile=str(register["volatile"]).lower(), access=register["access"])
+    for f in register["fields"]:
+        field = _add(found, "field", name=f["name"], description=f["description"],
+                     bitOffset=f["lsb"])
+        _add(_add(field, "resets"), "reset", value=f"'h{f['reset']:X}")
+        _add(field, "bitWidth", f["width"])
+        _add(field, "volatile", str(register["volatile"]).lower())
+        _add(field, "access", f["access"])
+        if f["one_to_clear"]:
+            _add(field, "modifiedWriteValue", "oneToClear")
+
+
+def _ports(parent, manifest: dict) -> None:
+    clocking = {name: {"dir": "in", "width": 1} for name in ("clk", "rst")}
+    for name, port in (clocking | manifest["ports"]).items():
+        wire = _add(_add(parent, "port", name=name), "wire", direction=port["dir"])
+        if port["width"] > 1:
+            _add(_add(wire, "vectors"), "vector", left=port["width"] - 1, right=0)
