@@ -6,12 +6,12 @@ structure, the number formats and a SHA-256 over all of it.
 import hashlib
 import io
 import json
-import zipfile
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
+from driver.weights import write_arrays
 from firmware_models.activation import Relu
 from firmware_models.formats import Fixed
 
@@ -87,16 +87,6 @@ def save(spec: NetworkSpec, folder: Path = FOLDER) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_arrays(path, {"structure": np.array(json.dumps(structure)), **arrays})
     return path
-
-
-def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """An .npz file; the same arrays give the same bytes."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
-        for key, array in arrays.items():
-            buffer = io.BytesIO()
-            np.lib.format.write_array(buffer, array, allow_pickle=False)
-            # numpy's own savez would stamp the time of writing on every member.
-            file.writestr(zipfile.ZipInfo(f"{key}.npy"), buffer.getvalue(), zipfile.ZIP_DEFLATED)
 
 
 def _digest(structure: dict, arrays: dict[str, np.ndarray]) -> str:

@@ -3,12 +3,11 @@ import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from driver import weights as checkpoint
 from firmware_models import journal
 from firmware_models.network import PROMPT
-from firmware_models.weight_memory import deployed
 
 from . import example
-from .checkpoint import write_arrays
 from .errors import HwgenError
 
 
@@ -22,9 +21,7 @@ def run(manifest: Path, records: Path, output: Path, name: str | None = None) ->
     records : Path
         ``journal.json`` that was read from it.
     output : Path
-        An .npz file: per trainable layer, and for a prompt, ``<layer>.weight`` and
-        ``<layer>.bias``, the codes that its multipliers see, and ``<layer>.weight_master`` and
-        ``<layer>.bias_master``, with their residual bits.
+        An .npz file of :mod:`driver.weights`.
     name : str, optional
         Example whose weights the core started from; the one in the manifest by default.
 
@@ -62,16 +59,8 @@ def run(manifest: Path, records: Path, output: Path, name: str | None = None) ->
         journal.check(found, network, residual)
     except ValueError as error:
         raise HwgenError(f"{records}: {error}") from None
-    weights, biases = journal.replay(network, residual, found.records)
-    arrays = {}
-    for index in network.trainable:
-        layer = network.parts[index].dense.name
-        for what, masters in (("weight", weights[index]), ("bias", biases[index])):
-            arrays[f"{layer}.{what}"] = deployed(masters, residual)
-            arrays[f"{layer}.{what}_master"] = masters
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        write_arrays(output, arrays)
+        checkpoint.save(output, core, *journal.replay(network, residual, found.records))
     except OSError as error:
         raise HwgenError(f"cannot write {output} ({error}); name another file") from None
     return found.updates

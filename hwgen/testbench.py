@@ -3,6 +3,7 @@ import numpy as np
 
 from firmware_models.dense import forward
 from firmware_models.network import Network
+from firmware_models.registers import CONSTANT
 from firmware_models.sample_packets import BeatLayout, pack
 from firmware_models.softmax import readout
 
@@ -39,10 +40,17 @@ def testbench(manifest: dict, network: Network) -> str:
         answers += [int(np.argmax(codes)), *(int(code) & 0xFFFFFFFF for code in outputs)]
         answers[-1] |= LAST_OUT
     registers = {r["name"]: r for r in manifest["registers"]}
+
+    def constant(name):
+        return registers[name]["fields"][0]["reset"]
+
+    def step(name, word, write=False):
+        return write << 40 | registers[name]["offset"] << 32 | word
+
     words = sum(s["reuse_factor"] + s["drain_words"] + s["n_out"] for s in manifest["stages"])
     return template("core_tb.sv").render(
         top=manifest["top"], version=manifest["tools"]["hwgen"], samples=SAMPLES,
-        stimulus=stimulus, answers=answers, deadline=10_000 + 4 * (
-            len(stimulus) + len(answers) + SAMPLES * words),
-        offsets={name: register["offset"] for name, register in registers.items()},
-        id=registers["id"]["fields"][0]["reset"], build=registers["build"]["fields"][0]["reset"])
+        stimulus=stimulus, answers=answers,
+        setup=[step(name, constant(name)) for name in CONSTANT] + [step("control", 1, True)],
+        checks=[step("samples", SAMPLES), step("dropped", 0)],
+        deadline=10_000 + 4 * (len(stimulus) + len(answers) + SAMPLES * words))

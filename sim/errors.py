@@ -1,4 +1,5 @@
 """What can go wrong around a simulation."""
+from driver.transport import BusError
 
 
 class SimulationError(RuntimeError):
@@ -6,3 +7,7 @@ class SimulationError(RuntimeError):
 
     The message ends with the remedy where there is one. Wrong data raise ValueError instead.
     """
+
+
+class BusFault(SimulationError, BusError):
+    """A register access of a simulated core that failed."""

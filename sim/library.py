@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import SimulationError
+from driver.transport import Transport
+
+from .errors import BusFault
 
 OKAY = 0
 RESPONSES = {-1: "no answer on AXI4-Lite", 2: "SLVERR", 3: "DECERR"}
@@ -31,8 +33,8 @@ _FUNCTIONS = {
 }
 
 
-class Core:
-    """A powered-up core: memories and registers as the Verilog initializes them.
+class Core(Transport):
+    """A powered-up core, and the way to its registers: memories and registers as the Verilog initializes them.
 
     Parameters
     ----------
@@ -82,6 +84,16 @@ class Core:
         response = self._lib.core_read(self._pointer, address, ctypes.byref(word))
         return word.value, response
 
+    def read32(self, offset: int) -> int:
+        word, response = self.read(offset)
+        if response:
+            raise BusFault(RESPONSES[response])
+        return word
+
+    def write32(self, offset: int, word: int) -> None:
+        if response := self.write(offset, word):
+            raise BusFault(RESPONSES[response])
+
     def window(self, window: int, window_data: int, points: np.ndarray) -> np.ndarray:
         """Words [n] uint32 that the register `window_data` shows for each of `points` [n]."""
         points = np.ascontiguousarray(points, np.uint32)
@@ -89,7 +101,7 @@ class Core:
         response = self._lib.core_window(self._pointer, window, window_data,
                                          points.ctypes.data, data.ctypes.data, len(points))
         if response:
-            raise SimulationError(f"reading window_data: {RESPONSES[response]}")
+            raise BusFault(f"reading window_data: {RESPONSES[response]}")
         return data
 
     def poke(self, window: int, window_data: int, points: np.ndarray, data: np.ndarray) -> None:
@@ -99,7 +111,7 @@ class Core:
         response = self._lib.core_poke(self._pointer, window, window_data, points.ctypes.data,
                                        data.ctypes.data, len(points))
         if response:
-            raise SimulationError(f"writing window_data: {RESPONSES[response]}")
+            raise BusFault(f"writing window_data: {RESPONSES[response]}")
 
     def stream(self, beats, users, lasts, capacity: int, idle: float, stall: float, seed: int):
         """Begin to send beats: tdata, tuser and tlast, each [n]; for at most `capacity` back.

@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PROJECT = {"firmware_models", "rtl", "hwgen", "sim", "examples", "tests"}
+PROJECT = {"firmware_models", "driver", "rtl", "hwgen", "sim", "examples", "tests"}
 MAY_IMPORT = {
     "firmware_models": set(),
     "rtl": {"firmware_models"},
-    "sim": {"firmware_models"},
-    "hwgen": {"firmware_models", "rtl", "sim"},
+    "driver": {"firmware_models"},
+    "sim": {"firmware_models", "driver"},
+    "hwgen": {"firmware_models", "driver", "rtl", "sim"},
     "examples": {"firmware_models", "hwgen"},
 }
 # sim meets the hardware as Verilog and manifest, as any user of the Verilog does.
@@ -65,6 +66,7 @@ def test_imports(layer):
     ("sim/device.py", "from rtl.core import Core", {"rtl"}),
     ("sim/device.py", "def f():\n    import amaranth.sim", {"amaranth"}),
     ("sim/device.py", "from .errors import SimulationError", set()),
+    ("driver/driver.py", "from sim.device import Device", {"sim"}),
     ("firmware_models/loss.py", "import sim", {"sim"}),
     ("rtl/core.py", "from hwgen import build", {"hwgen"}),
     ("firmware_models/learner.py", "from numba import njit", {"numba"}),

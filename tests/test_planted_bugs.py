@@ -14,7 +14,8 @@ import pytest
 from .da4ml import HAS_DA4ML
 
 ROOT = Path(__file__).parent.parent
-COPIED = ("firmware_models", "rtl", "hwgen", "sim", "tests", "conftest.py", "pyproject.toml")
+COPIED = ("firmware_models", "driver", "rtl", "hwgen", "sim", "tests", "conftest.py",
+          "pyproject.toml")
 
 
 class Bug(NamedTuple):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from driver.weights import write_arrays
 from firmware_models.fqt.layers import Layer
 
-from ..checkpoint import write_arrays
 from ..errors import HwgenError
 from .state import ARITHMETICS, arithmetic_of, mode_of, pack, unpack
 
