@@ -52,7 +52,7 @@ def load(path, manifest: dict) -> tuple[dict, dict]:
         For a file that cannot be read, or of a core of another network, residual bits or layers.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
         core = json.loads(str(arrays["core"]))
     except Exception as error:      # a damaged archive raises nearly anything
