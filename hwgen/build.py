@@ -118,6 +118,22 @@ def accompanying(manifest: dict, network: Network) -> dict[str, str]:
     return files | {f"{top}.core": fusesoc.core_file(manifest, names)}
 
 
+def read_manifest(path: Path) -> dict:
+    """The manifest in a file.
+
+    Raises
+    ------
+    HwgenError
+        When there is none.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise HwgenError(f"{path} does not exist; build the core first") from None
+    except ValueError:
+        raise HwgenError(f"{path} is not a manifest; build the core anew") from None
+
+
 def describe(core: Core) -> dict:
     """The manifest of a core: JSON-ready."""
     network = core.network

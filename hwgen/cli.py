@@ -1,4 +1,4 @@
-"""Command line: hwgen demo | build | simulate | report | recover | replay | sweep | firmware."""
+"""Command line: hwgen demo | build | simulate | report | recover | sweep | vivado and others."""
 import argparse
 import os
 import sys
@@ -19,7 +19,7 @@ from sim.board import MACHINES
 from sim.errors import SimulationError
 from sim.verilate import lint
 
-from . import example, firmware, flow, recover, replay, sweep
+from . import example, firmware, flow, recover, replay, sweep, vivado
 from .build import build
 from .errors import HwgenError
 
@@ -37,6 +37,14 @@ EPILOG = """examples:
   hwgen sweep --example mnist --grid lr_shift=8,9,10 probes=4,8,16 --samples 4000
   hwgen report --example mnist                what learning adds to inference
   hwgen firmware mnist                        C that trains on Cortex-M, run on emulated boards
+  hwgen vivado build/mnist                    Vivado project of a build; runs Vivado if it is there
+"""
+
+VIVADO_EXAMPLES = """examples:
+  hwgen vivado build/mnist                    for the KCU105, out of context at 200 MHz
+  hwgen vivado build/mnist --part xcku115-flvb2104-2-i --clock-mhz 250 -o build/mnist/ku115
+  hwgen vivado build/mnist --script bitstream       the whole board: core, PCIe, DMA
+  hwgen vivado build/mnist --no-run                 write the project only
 """
 
 FIRMWARE_EXAMPLES = """examples:
@@ -116,6 +124,8 @@ def parser() -> argparse.ArgumentParser:
     command(sweep_, "a grid of settings of rule np on the compiled golden model", _grid)
     command(firmware_, "C sources of a network that trains on Cortex-M; examples run at once",
             common=_firmware, epilog=FIRMWARE_EXAMPLES)
+    command(vivado_, "Vivado project of a build, run where vivado is on the path",
+            common=_vivado, epilog=VIVADO_EXAMPLES)
     return top
 
 
@@ -307,6 +317,21 @@ def _firmware(sub) -> None:
                      help="how many of them on each board, and by the golden model")
 
 
+def _vivado(sub) -> None:
+    sub.add_argument("build", metavar="DIR", type=Path, help="folder of hwgen build")
+    sub.add_argument("--board", metavar="NAME", help=f"of {', '.join(vivado.BOARDS)}, the default; "
+                     "with a block design of core, DMA and PCIe")
+    sub.add_argument("--part", help="device of no such board: the core alone")
+    sub.add_argument("--clock-mhz", type=float, default=vivado.CLOCK_MHZ, metavar="F",
+                     help="clock of the core")
+    sub.add_argument("-o", "--output", metavar="DIR", type=Path,
+                     help="folder of the project; DIR/vivado by default")
+    sub.add_argument("--replace", action="store_true",
+                     help="write over a project that differs, and delete its reports")
+    sub.add_argument("--script", choices=vivado.SCRIPTS, default="run", help="what Vivado runs")
+    sub.add_argument("--no-run", action="store_true", help="write the project and run nothing")
+
+
 def _share(text: str) -> int:
     value = float(text)
     if not 0 <= value <= 1:
@@ -461,6 +486,20 @@ def _firmware_settings(args, mode: str, chosen):
                                   if hasattr(args, name)})
     except ValueError as error:
         raise HwgenError(str(error)) from error
+
+
+def vivado_(args) -> None:
+    folder = vivado.generate(args.build, board=args.board, part=args.part,
+                             clock_mhz=args.clock_mhz, output=args.output, replace=args.replace)
+    line = vivado.command(folder, args.script)
+    if args.no_run or not vivado.installed():
+        console.print(f"{folder}: the Vivado project; run it by", soft_wrap=True)
+        console.print(f"  {line}", soft_wrap=True)
+        return
+    vivado.run(folder, args.script, console)
+    if found := vivado.reports.read(folder):
+        console.print(vivado.reports.table(found))
+    console.print(f"{folder}: {args.script}.log", soft_wrap=True)
 
 
 def demo(args) -> None:

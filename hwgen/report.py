@@ -19,6 +19,7 @@ from firmware_models.line_rate_cycles import shadow
 from firmware_models.network import described
 from firmware_models.settings import Settings
 
+from .build import read_manifest
 from .devices import DEVICES, RESOURCES
 from .errors import HwgenError
 
@@ -100,7 +101,7 @@ def synthesize(manifest_path: Path, *, flatten: bool = False) -> dict:
         When Yosys is not installed or fails, or the manifest cannot be read.
     """
     manifest_path = Path(manifest_path)
-    manifest = _read_manifest(manifest_path)
+    manifest = read_manifest(manifest_path)
     if "hls" in manifest:
         raise HwgenError(f"{manifest['hls']['name']} is a module that only Vitis HLS can make, "
                          "Yosys cannot count it; read its report")
@@ -136,7 +137,7 @@ def report(learning_manifest: Path, inference_manifest: Path, *, flatten: bool =
         ``total``, ``percent`` of each device and, if asked for, ``flattened``.
     """
     paths = {"learning": Path(learning_manifest), "inference": Path(inference_manifest)}
-    manifests = {core: _read_manifest(path) for core, path in paths.items()}
+    manifests = {core: read_manifest(path) for core, path in paths.items()}
     for core, manifest in manifests.items():
         if manifest["learning"] != (core == "learning"):
             raise HwgenError(f"{paths[core]} is not of a core built for {core}; build it "
@@ -269,15 +270,6 @@ def _per_lane(manifest, added):
 def _parts(manifest):
     """The stages, and the prompt if there is one."""
     return [*manifest["stages"], *([manifest["prompt"]] if "prompt" in manifest else [])]
-
-
-def _read_manifest(path):
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise HwgenError(f"{path} does not exist; build the core first") from None
-    except ValueError:
-        raise HwgenError(f"{path} is not a manifest; build the core anew") from None
 
 
 def _inference_part(manifest):

@@ -1,0 +1,36 @@
+"""Boards that a block design is written for."""
+from dataclasses import dataclass
+
+__all__ = ["BOARDS", "Board"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """What the block design and its constraints need to know of a board with a PCIe edge.
+
+    Parameters
+    ----------
+    name, part : str
+    refclk : str
+        Pin of the positive side of PCIe's 100 MHz reference clock, at a transceiver quad.
+    perst_n : str
+        Pin of PCIe's reset, active low.
+    io_standard : str
+        Of that pin.
+    config_voltage, cfgbvs : str
+        Of the configuration bank.
+    """
+    name: str
+    part: str
+    refclk: str
+    perst_n: str
+    io_standard: str
+    config_voltage: str
+    cfgbvs: str
+
+
+# Source: AMD UG917, KCU105 Board User Guide.
+BOARDS = {board.name: board for board in (
+    Board(name="kcu105", part="xcku040-ffva1156-2-e", refclk="AB6", perst_n="K22",
+          io_standard="LVCMOS18", config_voltage="1.8", cfgbvs="GND"),
+)}

@@ -1,0 +1,62 @@
+"""Runs Vivado on a project of :mod:`hwgen.vivado.generate`."""
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from ..errors import HwgenError
+
+__all__ = ["SCRIPTS", "command", "installed", "run"]
+
+# What can be run, and with which arguments.
+SCRIPTS = {"run": ("run.tcl",), "project": ("project.tcl",), "package_ip": ("package_ip.tcl",),
+           "block_design": ("block_design.tcl",),
+           "bitstream": ("block_design.tcl", "-tclargs", "bitstream")}
+STEP = re.compile(r"Command: (\w+)|Phase \S+ (.+)")
+
+
+def installed() -> bool:
+    """Whether ``vivado`` is on the path."""
+    return shutil.which("vivado") is not None
+
+
+def command(folder: Path, script: str = "run") -> str:
+    """The line that runs a script by hand."""
+    name, *arguments = SCRIPTS[script]
+    return " ".join(["vivado -mode batch -source", str(Path(folder) / name), *arguments])
+
+
+def run(folder: Path, script: str, console) -> None:
+    """Run a script in batch mode, and show which step Vivado is at.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the scripts are; Vivado's log goes to ``<script>.log`` there.
+    script : str
+        Of `SCRIPTS`.
+    console : rich.console.Console
+
+    Raises
+    ------
+    HwgenError
+        When the project has no such script, or Vivado ends with an error.
+    """
+    folder = Path(folder)
+    name, *arguments = SCRIPTS[script]
+    if not (folder / name).is_file():
+        raise HwgenError(f"{folder / name} does not exist: a block design needs a --board")
+    log = folder / f"{script}.log"
+    errors = []
+    with console.status("Vivado starts") as status, subprocess.Popen(
+            [shutil.which("vivado"), "-mode", "batch", "-nojournal", "-log", log.name,
+             "-source", name, *arguments], cwd=folder, text=True, errors="replace",
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as vivado:
+        for line in vivado.stdout:
+            if step := STEP.match(line):
+                status.update(f"Vivado: {step[1] or step[2]}")
+            elif line.startswith("ERROR"):
+                errors.append(line.strip())
+    if vivado.returncode:
+        reason = errors[0] if errors else f"exit status {vivado.returncode}"
+        raise HwgenError(f"Vivado failed on {folder / name}: {reason} (see {log})")
