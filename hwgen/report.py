@@ -22,6 +22,7 @@ from firmware_models.settings import Settings
 from .build import read_manifest
 from .devices import DEVICES, RESOURCES
 from .errors import HwgenError
+from .vivado import reports as vivado
 
 __all__ = ["count_cells", "markdown", "report", "synthesize", "table", "write"]
 
@@ -134,7 +135,8 @@ def report(learning_manifest: Path, inference_manifest: Path, *, flatten: bool =
     -------
     dict, JSON-ready
         ``learning``, ``inference`` and ``training`` (the difference) each hold ``blocks``,
-        ``total``, ``percent`` of each device and, if asked for, ``flattened``.
+        ``total``, ``percent`` of each device and, if asked for, ``flattened``. The first two
+        also ``vivado``, of :func:`hwgen.vivado.reports.of`, where Vivado has run on them.
     """
     paths = {"learning": Path(learning_manifest), "inference": Path(inference_manifest)}
     manifests = {core: read_manifest(path) for core, path in paths.items()}
@@ -163,6 +165,10 @@ def report(learning_manifest: Path, inference_manifest: Path, *, flatten: bool =
         core["percent"] = {device.name: {
             r: round(100 * core["total"][r] / getattr(device, r), 3) for r in RESOURCES}
             for device in DEVICES}
+
+    for core, path in paths.items():
+        if found := vivado.of(path):
+            cores[core]["vivado"] = found
 
     manifest = manifests["learning"]
     return {
@@ -225,6 +231,9 @@ def _rows(report):
     if "flattened" in learning:
         rows.append(row("learning, flattened", learning["flattened"], training["flattened"]))
         rows.append(row("inference, flattened", inference["flattened"], {}))
+    for core, counts in (("learning", learning), ("inference", inference)):
+        if "routed" in counts.get("vivado", {}):
+            rows.append(row(f"{core}, routed by Vivado", counts["vivado"]["routed"], {}))
     for device in DEVICES:
         rows.append(row(f"% of {device.name}", learning["percent"][device.name],
                         training["percent"][device.name], ".2f"))
@@ -238,6 +247,9 @@ def _remarks(report):
         report["note"],
         "Added: what learning adds to the same core built for inference alone. % is of the "
         "learning core.",
+        *(f"Vivado, {core} core, {found['part']}, out of context: {vivado.summary(found)}."
+          for core in ("learning", "inference")
+          if "timing" in (found := report[core].get("vivado", {}))),
         *_cycles_remark(report["cycles_per_sample"]),
         "LUTs per weight lane, update and read-back: " + ", ".join(
             f"{name} {luts:.1f}" for name, luts in report["per_lane"].items()) + ".",

@@ -147,9 +147,11 @@ class HwgenBackend(VitisBackend):
         -------
         dict
             As of hls4ml's :func:`parse_vivado_report`: what Vitis says where it has run, else what
-            Yosys and the cycle model say of the core. ``HwgenReport`` is :mod:`hwgen.report`'s.
+            Yosys and the cycle model say of the core, and Vivado in place of Yosys where
+            ``hwgen vivado`` has run on it. ``HwgenReport`` is :mod:`hwgen.report`'s.
         """
         from .. import report
+        from ..vivado import reports
         from . import hls_report
         folder = Path(model.config.get_output_dir())
         manifest = self.manifest(model)
@@ -173,6 +175,7 @@ class HwgenBackend(VitisBackend):
         else:
             self.write(model)
             hls_report.write(summary, lower(model), folder, model.config)
+            reports.place(manifest, folder, model.config.get_project_name())
             found = parse_vivado_report(str(folder))
         return found | {"HwgenReport": summary}
 

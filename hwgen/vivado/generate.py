@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jinja2
 
+from .. import ipxact
 from ..build import MANIFEST, read_manifest
 from ..errors import HwgenError
 from . import reports
@@ -21,9 +22,6 @@ BOARD_FILES = ("block_design.tcl", "board.xdc")
 PART = re.compile(r"x[a-z]+\d\w*-[a-z]+\d+-\d\w*(-[a-z]+)?")
 # Of the clock period, for a neighbour's registers and the way from and to them.
 OUTSIDE = 0.25
-# In IP-XACT: access, and what a write does where it is no plain one.
-ACCESS = {"rw": ("read-write", ""), "ro": ("read-only", ""), "port": ("read-write", ""),
-          "w1c": ("read-write", " oneToClear")}
 
 
 def generate(folder: Path, *, board: str | None = None, part: str | None = None,
@@ -103,7 +101,7 @@ def _render(manifest, board, part, clock_mhz) -> dict[str, str]:
         inputs=["rst", *_signals(ports, "in")], outputs=_signals(ports, "out"),
         interfaces={name: [port for port in ports if port.startswith(f"{name}_")]
                     for name in ("s_axis", "m_axis", "s_axil")},
-        registers=manifest["registers"], access_of=ACCESS, timing=reports.TIMING)
+        registers=ipxact.registers(manifest), timing=reports.TIMING)
     files = {name: environment.get_template(f"{name}.j2").render(context)
              for name in (*CORE_FILES, *(BOARD_FILES if board else ()))}
     settings = {"part": part, "board": board.name if board else None, "clock_mhz": clock_mhz}

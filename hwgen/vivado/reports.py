@@ -12,7 +12,7 @@ from rich.table import Table
 
 from ..errors import HwgenError
 
-__all__ = ["NAMES", "SETTINGS", "TIMING", "of", "place", "read", "table"]
+__all__ = ["NAMES", "SETTINGS", "TIMING", "of", "place", "read", "summary", "table"]
 
 SETTINGS = "settings.json"      # part, board, clock_mhz of the project
 SYNTHESIZED = "vivado_synth.rpt"        # hls4ml's name of report_utilization after synthesis

@@ -40,7 +40,8 @@ proc call {name options positions body recorded args} {
 }
 
 proc write_down {name arguments} {
-    puts $::calls [string map [list $::home .] [list $name {*}$arguments]]
+    set call [string map [list $::home .] [list $name {*}$arguments]]
+    puts $::calls [regsub -all {\s+} $call " "]
 }
 
 # Options by name and the rest, each of its kind.
@@ -204,7 +205,8 @@ proc connect {objects} {
     set driven {}
     foreach object $objects {
         lassign [split [regsub {^[a-z_]+:} $object ""] /] cell name
-        if {[string match port:* $object] || [dict get $::pins [dict get $::cells $cell] $name] eq "out"} {
+        if {[string match port:* $object]
+                || [dict get $::pins [dict get $::cells $cell] $name] eq "out"} {
             lappend drivers $object
         } else {
             lappend driven $object
@@ -252,7 +254,8 @@ proc clocks_of {interface} {
     set found {}
     foreach pin [dict get $::interfaces [dict get $::cells $cell] $name] {
         set direction [dict get $::pins [dict get $::cells $cell] $pin]
-        lappend found [expr {$direction eq "out" ? "pin:$cell/$pin" : [dict get $::driver pin:$cell/$pin]}]
+        set pin pin:$cell/$pin
+        lappend found [expr {$direction eq "out" ? $pin : [dict get $::driver $pin]}]
     }
     return $found
 }
