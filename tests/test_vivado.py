@@ -166,39 +166,43 @@ def test_faults_are_found(script, name, old, new, message, project, built):
     assert message in run(project, script, built)[1]
 
 
-def test_words_of_the_dma(built):
+def remap(expression, tdata):
+    """Value and bits that a subset converter makes of a word; the first element is the highest."""
+    value = bits = 0
+    for element in reversed(expression.split(",")):
+        if constant := re.fullmatch(r"(\d+)'b([01]+)", element):
+            width, part = int(constant[1]), int(constant[2], 2)
+        else:
+            high, _, low = re.fullmatch(r"tdata\[(.*)\]", element)[1].partition(":")
+            low = int(low or high)
+            width = int(high) + 1 - low
+            part = tdata >> low & (1 << width) - 1
+        value, bits = value | part << bits, bits + width
+    return value, bits
+
+
+@needs_tclsh
+def test_words_of_the_dma(project, built):
     """What the block design's converters make of words is what the core's ports take and give."""
-    text = (built.parent / "vivado" / "block_design.tcl").read_text()
-    remaps = [dict(re.findall(r"CONFIG\.(T\w+)_REMAP \{(.*?)\}", part))
-              for part in re.findall(r"cell (?:un)?pack .*?(?=\ncell )", text, re.S)]
-
-    def remap(expression, tdata):
-        """Value and bits of a remapping; the first element is the highest."""
-        value = bits = 0
-        for element in reversed(expression.split(",")):
-            if constant := re.fullmatch(r"(\d+)'b([01]+)", element):
-                width, part = int(constant[1]), int(constant[2], 2)
-            else:
-                high, _, low = element[len("tdata["):-1].partition(":")
-                low = int(low or high)
-                width = int(high) + 1 - low
-                part = tdata >> low & (1 << width) - 1
-            value, bits = value | part << bits, bits + width
-        return value, bits
-
+    calls = run(project, "block_design", built)[0]
+    remaps = {cell: dict(re.findall(r"CONFIG\.(T\w+)_REMAP \{?([^} ]+)", call))
+              for call, cell in re.findall(r"set_property -dict \{(.*)\} cell:(\w+)\n", calls)}
+    ports = json.loads(built.read_text())["ports"]
     layout = beat_layout(NETWORK)
     beats = pack(np.arange(200, 205)[None], layout)[0]
     user = LEARN | 2
-    unpack, back = remaps
-    for position, beat in enumerate(beats):
-        last = position == len(beats) - 1
+    assert len(beats) == 2
+    for beat, last in zip(beats, (0, 1), strict=True):
         sent = int(beat) | user << 32 | last << 48
-        assert {name: remap(expression, sent) for name, expression in unpack.items()} == {
-            "TDATA": (int(beat), 32), "TUSER": (user, 16), "TLAST": (last, 1)}
-    assert len(beats) > 1
-    assert remap(back["TDATA"], 0x89ABCDEF) == (0x89ABCDEF, 64)
-    assert remap(back["TKEEP"], 0) == (0xFF, 8)
-    assert back["TLAST"] == "tlast[0]"
+        given = {"tdata": int(beat), "tuser": user, "tlast": last}
+        assert {name.lower(): remap(expression, sent)
+                for name, expression in remaps["unpack"].items()} == {
+            name: (value, ports[f"s_axis_{name}"]["width"]) for name, value in given.items()}
+    answer = 0x89ABCDEF
+    value, bits = remap(remaps["repeat"]["TDATA"], answer)
+    assert bits == 8 * 64 and value.to_bytes(64, "little") == answer.to_bytes(4, "little") * 16
+    assert remap(remaps["repeat"]["TKEEP"], answer) == (2**64 - 1, 64)
+    assert remap(remaps["repeat"]["TLAST"], answer) == (0, 1)
 
 
 @needs_tclsh

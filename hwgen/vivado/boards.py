@@ -11,8 +11,10 @@ class Board:
     Parameters
     ----------
     name, part : str
+    pcie_block, quad : str
+        Of PCIe's IP: the hard block, and the transceivers at lane 0 of the edge connector.
     refclk : str
-        Pin of the positive side of PCIe's 100 MHz reference clock, at a transceiver quad.
+        Pin of the positive side of PCIe's 100 MHz reference clock, at that quad.
     perst_n : str
         Pin of PCIe's reset, active low.
     io_standard : str
@@ -22,6 +24,8 @@ class Board:
     """
     name: str
     part: str
+    pcie_block: str
+    quad: str
     refclk: str
     perst_n: str
     io_standard: str
@@ -31,6 +35,6 @@ class Board:
 
 # Source: AMD UG917, KCU105 Board User Guide.
 BOARDS = {board.name: board for board in (
-    Board(name="kcu105", part="xcku040-ffva1156-2-e", refclk="AB6", perst_n="K22",
-          io_standard="LVCMOS18", config_voltage="1.8", cfgbvs="GND"),
+    Board(name="kcu105", part="xcku040-ffva1156-2-e", pcie_block="X0Y0", quad="GTH_Quad_225",
+          refclk="AB6", perst_n="K22", io_standard="LVCMOS18", config_voltage="1.8", cfgbvs="GND"),
 )}

@@ -137,8 +137,9 @@ set properties {
 # IP: its parameters; its pins, with their direction; its interfaces, with the clocks each may have.
 # Sources: AMD PG195 (xdma), PG085 (axis), PG247 (smartconnect), PG065 (clk_wiz), PG164 (reset).
 ip xilinx.com:ip:xdma {
-    pl_link_cap_max_link_width pl_link_cap_max_link_speed axi_data_width axisten_freq
-    xdma_axi_intf_mm xdma_rnum_chnl xdma_wnum_chnl axilite_master_en axilite_master_scale
+    mode_selection pcie_blk_locn en_gt_selection select_quad
+    pl_link_cap_max_link_width pl_link_cap_max_link_speed axi_data_width xdma_axi_intf_mm
+    xdma_rnum_chnl xdma_wnum_chnl axilite_master_en axilite_master_scale
     axilite_master_size
 } {sys_clk in sys_clk_gt in sys_rst_n in axi_aclk out axi_aresetn out} {
     pcie_mgt {} M_AXIS_H2C_0 axi_aclk S_AXIS_C2H_0 axi_aclk M_AXI_LITE axi_aclk
@@ -160,4 +161,7 @@ ip xilinx.com:ip:axis_subset_converter {
     S_TDATA_NUM_BYTES M_TDATA_NUM_BYTES S_HAS_TKEEP M_HAS_TKEEP S_HAS_TLAST M_HAS_TLAST
     S_TUSER_WIDTH M_TUSER_WIDTH TDATA_REMAP TUSER_REMAP TKEEP_REMAP TLAST_REMAP
 } {aclk in aresetn in} {S_AXIS aclk M_AXIS aclk}
+ip xilinx.com:ip:axis_dwidth_converter {S_TDATA_NUM_BYTES M_TDATA_NUM_BYTES HAS_TKEEP HAS_TLAST} {
+    aclk in aresetn in
+} {S_AXIS aclk M_AXIS aclk}
 ip hwgen:user:core:1.0 {} {clk in rst in} {s_axis clk m_axis clk s_axil clk}
