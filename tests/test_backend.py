@@ -10,12 +10,13 @@ import pytest
 import hwgen
 from firmware_models import dense
 from firmware_models.settings import Settings
-from hwgen import report
+from hwgen import report, vivado
 from hwgen.errors import HwgenError
 from hwgen.frontend.quiet import quiet
 from sim.device import Device
 
 from .lockstep import lockstep
+from .test_vivado import samples
 
 ROOT = Path(__file__).parent.parent
 JET_TAGGER = (16, 64, 32, 32, 5)        # of hls4ml's documentation
@@ -163,6 +164,20 @@ def test_report(trainable, tmp_path, counted):
                 assert device.clock_cycles == int(synthesis["BestLatency"])
         assert np.diff(device.out_cycles)[-1] == int(synthesis["IntervalMax"])
     assert (tmp_path / "core" / "report.json").exists() == bool(trainable)
+
+
+def test_reports_of_vivado(tmp_path, counted):
+    """Where Vivado has run on the core, hls4ml is shown its figures, and the estimate keeps ours."""
+    model = convert(tmp_path, (8, 6, 4), ("fc2",))
+    model.config.backend.manifest(model)
+    samples(vivado.generate(tmp_path / "core", part="xcku115-flvb2104-2-e"))
+    found = model.build(vitis=False)
+    assert found["VivadoSynthReport"] == {
+        "LUT": "1234", "FF": "2345", "DSP48E": "58", "BRAM_18K": "8.5"}
+    assert found["TimingReport"]["WNS"] == 0.625
+    assert found["CSynthesisReport"]["LUT"] == "101"
+    ours = found["HwgenReport"]["learning"]
+    assert (ours["total"]["lut"], ours["vivado"]["routed"]["lut"]) == (101, 1111)
 
 
 def test_refusals(tmp_path):

@@ -9,7 +9,6 @@ from firmware_models.registers import table
 from rtl.registers import Registers
 from sim.runner import run_bench
 
-
 BUILD = 0x89ABCDEF
 
 

@@ -156,6 +156,8 @@ def test_without_a_bitstream(project, built):
      "ip_repo_paths [file join $here ipx]", "no IP in"),
     ("block_design", "block_design.tcl", "get_files system.bd", "get_files design.bd",
      "no file design.bd"),
+    ("block_design", "block_design.tcl", "make_wrapper -top", "make_wrapper -wrap",
+     "unknown option -wrap"),
     ("block_design", "board.xdc", "pcie_perst_n", "pcie_perst", "no port pcie_perst"),
 ])
 def test_faults_are_found(script, name, old, new, message, project, built):

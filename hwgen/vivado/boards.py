@@ -33,7 +33,7 @@ class Board:
     cfgbvs: str
 
 
-# Source: AMD UG917, KCU105 Board User Guide.
+# AMD UG917, KCU105 Board User Guide, has the pins; docs/vivado.md says what is not confirmed.
 BOARDS = {board.name: board for board in (
     Board(name="kcu105", part="xcku040-ffva1156-2-e", pcie_block="X0Y0", quad="GTH_Quad_225",
           refclk="AB6", perst_n="K22", io_standard="LVCMOS18", config_voltage="1.8", cfgbvs="GND"),

@@ -1,6 +1,6 @@
 # The checked list: Vivado's commands that the scripts may use, each with its options, what each
 # option takes, and what stands in the positions behind them. Sources: AMD UG835 (Tcl commands),
-# UG1118 (ipx), UG912 (properties), UG903 (constraints).
+# UG1118 (packaging), UG912 (properties), UG903 (constraints).
 #
 # Kinds of arguments: flag (none), in (file that exists), dir (folder that exists), out (file in a
 # folder that exists), new (folder that is made), object (what a get command gave), number, words
@@ -83,15 +83,18 @@ command create_bd_cell {-type {{ip module}} -vlnv any -reference any} {any} {
 command create_bd_intf_port {-mode {{Master Slave}} -vlnv any} {any} {
     lappend ::ports [lindex $at 0]; return intf_port:[lindex $at 0]
 }
-command create_bd_port {-dir {{I O IO}} -type {{clk rst data intr}} -from number -to number} {any} {
+command create_bd_port {-dir {{I O IO}} -type {{clk rst data intr}}} {any} {
     lappend ::ports [lindex $at 0]; return port:[lindex $at 0]
 }
 command connect_bd_net {-net any} {object*} {connect $at}
 command connect_bd_intf_net {-intf_net any} {object*} {join_interfaces {*}$at}
-command assign_bd_address {-offset number -range {{4K 64K}} -target_address_space object} {object} {}
+command assign_bd_address {-offset number -range {{4K 64K}} -target_address_space object} {
+    object
+} {}
 command validate_bd_design {-force flag} {} {whole_design}
 command save_bd_design {} {} {}
-command make_wrapper {-files object -top flag -import flag} {} {
+command make_wrapper {-top flag -testbench flag -inst_template flag -fileset any -import flag
+    -force flag} {object} {
     set file [file join [dict get $::made board] ${::design}_wrapper.v]
     close [open $file w]
     return $file
@@ -102,6 +105,7 @@ query current_project {} {} {return project:}
 query current_fileset {} {} {return fileset:}
 query current_design {} {} {return design:}
 query get_runs {} {{{synth_1 impl_1}}} {return run:[lindex $at 0]}
+query get_property {} {{{PROGRESS}} object} {return 100%}
 query get_ports {} {any} {top_ports [lindex $at 0]}
 query get_files {} {any} {
     if {[lindex $at 0] ne "$::design.bd"} {fail "no file [lindex $at 0]"}
