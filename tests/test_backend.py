@@ -167,7 +167,7 @@ def test_report(trainable, tmp_path, counted):
 
 
 def test_reports_of_vivado(tmp_path, counted):
-    """Where Vivado has run on the core, hls4ml is shown its figures, and the estimate keeps ours."""
+    """Where Vivado has run on the core, hls4ml sees its figures; ours stay beside them."""
     model = convert(tmp_path, (8, 6, 4), ("fc2",))
     model.config.backend.manifest(model)
     samples(vivado.generate(tmp_path / "core", part="xcku115-flvb2104-2-e"))

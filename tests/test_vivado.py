@@ -358,6 +358,16 @@ def test_it_runs_vivado(built, tmp_path, monkeypatch, capsys):
 
 
 @needs_sh
+def test_no_block_design_without_a_board(built, tmp_path, monkeypatch, capsys):
+    fake_vivado(tmp_path, monkeypatch, "")
+    assert cli.main(["vivado", str(built.parent), "-o", str(tmp_path / "out"), "--part",
+                     "xcku115-flvb2104-2-i", "--script", "bitstream"]) == 2
+    assert "block_design.tcl does not exist: a block design needs a --board" in (
+        capsys.readouterr().err)
+    assert not (tmp_path / "out" / "arguments.txt").exists()
+
+
+@needs_sh
 def test_vivado_fails(built, tmp_path, monkeypatch, capsys):
     fake_vivado(tmp_path, monkeypatch, "echo 'ERROR: [Synth 8-87] no such'\nexit 1")
     assert cli.main(["vivado", str(built.parent), "-o", str(tmp_path / "out")]) == 2

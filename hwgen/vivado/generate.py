@@ -19,7 +19,7 @@ TEMPLATES = Path(__file__).parent / "tcl"
 CORE_FILES = ("run.tcl", "project.tcl", "package_ip.tcl", "synth_reports.tcl",
               "route_reports.tcl", "core.xdc")
 BOARD_FILES = ("block_design.tcl", "board.xdc")
-PART = re.compile(r"x[a-z]+\d\w*-[a-z]+\d+-\d\w*(-[a-z]+)?")
+PART = re.compile(r"x[a-z]+\d\w*-[a-z]+\d+-\d\w*(-\w+)*")
 # Of the clock period, for a neighbour's registers and the way from and to them.
 OUTSIDE = 0.25
 
