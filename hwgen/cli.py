@@ -21,7 +21,7 @@ from sim.verilate import lint
 
 from . import example, firmware, flow, recover, replay, sweep, vivado
 from .build import build
-from .errors import HwgenError
+from .errors import HwgenError, OverBudget
 
 console = Console()
 
@@ -55,6 +55,14 @@ FIRMWARE_EXAMPLES = """examples:
   hwgen firmware mine.npz -o build/mine       sources of a network of hwgen.firmware.save
 """
 
+REPORT_EXAMPLES = """examples:
+  hwgen report --example mnist                JSON, Markdown and HTML in build/mnist
+  hwgen report --example mnist --rules qzo --options sparse
+  hwgen report --against docs/results/digits.report.json
+
+Limits in [[tool.hwgen.budgets]] of ./pyproject.toml: status 1 when a figure is over its limit.
+"""
+
 RECOVER_EXAMPLES = """examples:
   hwgen recover --example mnist --seeds 1 2 3 4 5
   hwgen recover --example mnist --rule np --layers fc1 fc3 --probes 16 --head-shift 6
@@ -78,10 +86,16 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescription
 
 
 def main(argv=None) -> int:
-    """Run a command; status 0, or 2 with one line on what is wrong and what to do."""
+    """Run a command; status 0, or 2 with one line on what is wrong and what to do.
+
+    A figure over its budget is status 1.
+    """
     args = parser().parse_args(argv)
     try:
         args.run(args)
+    except OverBudget as error:
+        print(f"hwgen: {error}", file=sys.stderr)
+        return 1
     except (HwgenError, SimulationError) as error:
         print(f"hwgen: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -115,7 +129,10 @@ def parser() -> argparse.ArgumentParser:
     sub = command(simulate, "the cocotb + Verilator regression", _core)
     sub.add_argument("--seed", type=int, default=1, help="of data, idle and stall cycles")
     sub.add_argument("--waves", action="store_true", help="record every signal (VCD)")
-    command(report, "resources by block, and what learning adds to inference", _core)
+    sub = command(report, "resources by block, and what learning adds to inference; an HTML page",
+                  _core, epilog=REPORT_EXAMPLES)
+    sub.add_argument("--against", metavar="OLD.json", type=Path,
+                     help="report.json of an earlier run: show what changed, block by block")
     sub = command(recover_, "disturb the input and let the Verilated core learn", _core, _learning,
                   epilog=f"{_by_rule()}\n{RECOVER_EXAMPLES}")
     sub.add_argument("--save-journal", action="store_true",
@@ -394,7 +411,7 @@ def simulate(args) -> None:
 
 def report(args) -> None:
     network, _, folder = _prepare(args)
-    flow.report(network, folder, console=console, **_options(args))
+    flow.report(network, folder, console=console, against=args.against, **_options(args))
 
 
 def recover_(args) -> None:

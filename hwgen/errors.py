@@ -7,3 +7,7 @@ class HwgenError(Exception):
     The text is one line that names the thing and the remedy. The command line prints it and ends
     with exit status 2; no traceback is needed to act on it.
     """
+
+
+class OverBudget(Exception):
+    """A figure of a core is over its limit; str() names both."""

@@ -18,7 +18,7 @@ from sim.runner import run_bench
 from . import data, recover
 from . import report as resources
 from .build import build
-from .errors import HwgenError
+from .errors import HwgenError, OverBudget
 from .frontend import Emulation
 
 CPP_IMAGES = 1000
@@ -102,13 +102,33 @@ def both_cores(network: Network, folder: Path, **options) -> tuple[Path, Path]:
             build(network, folder / "inference", learning=False, **options))
 
 
-def report(network: Network, folder: Path, *, console, **options) -> dict:
-    """Count the resources of both cores; write ``report.json`` and ``report.md``; show them."""
+def report(network: Network, folder: Path, *, console, against: Path | None = None,
+           **options) -> dict:
+    """Count the resources of both cores; write them as JSON, Markdown and HTML; show them.
+
+    Parameters
+    ----------
+    against : Path, optional
+        ``report.json`` of an earlier run, to show what changed.
+
+    Raises
+    ------
+    OverBudget
+        After all that, if a figure is over its limit in ``pyproject.toml``.
+    """
+    old = resources.changes.read(against) if against else None
+    limits = resources.budgets.read()
     with console.status("Yosys counts the cores with and without learning"):
         summary = resources.report(*both_cores(network, folder, **options))
-    resources.write(summary, folder)
+    changed = resources.changes.changes(old, summary) if old else None
+    written = resources.write(summary, folder, changed=changed, against=against or "",
+                              budgets=limits)
     console.print(resources.table(summary))
-    console.print(f"{Path(folder) / 'report.json'}, {Path(folder) / 'report.md'}")
+    if changed is not None:
+        console.print(resources.changes.table(changed, against))
+    console.print(", ".join(map(str, written)))
+    if over := resources.budgets.check(summary, limits):
+        raise OverBudget("; ".join(over))
     return summary
 
 
@@ -120,7 +140,7 @@ def report_behind(manifests: tuple[Path, Path], folder: Path):
 
         def result() -> dict:
             summary = future.result()
-            resources.write(summary, folder)
+            resources.write(summary, folder, budgets=resources.budgets.read())
             return summary
 
         yield result
