@@ -1,4 +1,4 @@
-"""The error that a user of hwgen can cause and cure."""
+"""Errors that a user of hwgen can cause and cure."""
 
 
 class HwgenError(Exception):

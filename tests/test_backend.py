@@ -137,8 +137,9 @@ def counted(monkeypatch):
         more = manifest.parent.name != "inference"
         total = {"lut": 100 + more, "ff": 50 + more, "dsp": 3, "bram36": 1.5}
         return {"yosys": "0", "blocks": {"readout": total}, "total": total}
-    monkeypatch.setattr(report, "synthesize", synthesize)
-    monkeypatch.setattr(report, "_kept", lambda *_: True)
+    for module in (report, report.compare):
+        monkeypatch.setattr(module, "synthesize", synthesize)
+    monkeypatch.setattr(report.compare, "earlier_counts", lambda *_: True)
 
 
 @pytest.mark.parametrize("trainable", [(), ("fc2",)])

@@ -1,5 +1,6 @@
 """Counting is pinned by hand; Yosys itself runs on a core small enough for seconds."""
 import json
+import re
 import shutil
 import subprocess
 from importlib import metadata
@@ -41,11 +42,13 @@ def toy(folder, *, learning: bool):
     wide = {**fixed, "width": 24}
     manifest = {
         "top": "core", "verilog": "core.v", "learning": learning, "residual": 4, "max_pairs": 2,
-        "rules": ["es"],
+        "rules": ["es"], "options": [],
         "network": {"name": "toy", "input": fixed, "layers": [{
             "kind": "Dense", "name": "fc1", "n_in": 8, "n_out": 2, "reuse_factor": 8,
             "weight": fixed, "bias": fixed, "accum": wide, "result": wide, "trainable": learning}]},
-        "digest": "0" * 64, "stages": [{"name": "fc1", "trainable": learning, "lanes": 2}],
+        "digest": "0" * 64, "stages": [{
+            "name": "fc1", "trainable": learning, "lanes": 2, "reuse_factor": 8, "drain_words": 2,
+            "drain_lanes": 1, "master_width": 12, "bias_master_width": 12}],
     }
     path = folder / "manifest.json"
     path.write_text(json.dumps(manifest))
@@ -114,12 +117,18 @@ def test_cycles(made):
 
 
 def test_files(made, tmp_path):
-    as_json, as_markdown = report.write(made, tmp_path / "new")
+    as_json, as_markdown, as_html = report.write(made, tmp_path / "new")
     assert json.loads(as_json.read_text()) == made
     text = as_markdown.read_text()
     assert "| engine fc1 | 5 | +2 | 5 | +2 | 0 |  | 0 |  |" in text
     assert "| learning core | 12 | +7 | 12 | +7 | 0 |  | 0 |  |" in text
     assert "before place and route" in text
+    page = as_html.read_text()
+    assert "<td>engine fc1</td><td>5</td><td>+2</td>" in page
+    assert not re.search(r"(src|href)=.(?!data:)|<script|@import", page)       # nothing beside it
+    again = report.write(made, tmp_path / "again")
+    assert [path.read_bytes() for path in again] == [
+        path.read_bytes() for path in (as_json, as_markdown, as_html)]
     console = Console(file=StringIO(), width=100)
     console.print(report.table(made))
     assert "engine fc1" in console.file.getvalue()

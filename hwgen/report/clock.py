@@ -1,19 +1,14 @@
 """Clocks that a report may name: the assumed one, and those of a place and route."""
-import json
-from pathlib import Path
-
 __all__ = ["clocks"]
 
 
-def clocks(report: dict, folder: Path) -> list[dict]:
+def clocks(report: dict) -> list[dict]:
     """The assumed clock, and what place and route has said of the same core.
 
     Parameters
     ----------
     report : dict
         Of :func:`hwgen.report.report`; ``vivado`` in its learning core is of Vivado's reports.
-    folder : Path
-        Of the core; ``pnr.json`` there is of the open flow.
 
     Returns
     -------
@@ -24,7 +19,4 @@ def clocks(report: dict, folder: Path) -> list[dict]:
     if "timing" in vivado:
         period = 1000 / vivado["clock_mhz"] - vivado["timing"]["wns"]
         found.append({"mhz": round(1000 / period, 1), "what": f"Vivado, {vivado['part']}"})
-    placed = Path(folder) / "pnr.json"
-    if placed.is_file():
-        found += _placed(json.loads(placed.read_text(encoding="utf-8")))
     return found

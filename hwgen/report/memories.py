@@ -32,7 +32,7 @@ def memories(verilog: str, manifest: dict) -> list[dict]:
 
 
 def window(manifest: dict) -> list[dict]:
-    """Where the host finds a layer's masters: register window_index selects word and lane.
+    """Where the host finds a layer's masters: register window selects word and lane.
 
     Returns
     -------
