@@ -8,10 +8,20 @@ import json
 from functools import partial
 from pathlib import Path
 
-from examples import day, firmware_page, forwards_page, landscape_page, resources, study_page, train
+from examples import (
+    day,
+    firmware_page,
+    forwards_page,
+    growth_page,
+    landscape_page,
+    resources,
+    study_page,
+    train,
+)
 from firmware_models import line_rate_cycles, registers
 from firmware_models.settings import Settings
 from hwgen import checkpoint, example
+from hwgen.report import changes
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results"
@@ -146,6 +156,21 @@ def firmware_parts() -> dict:
             "boards": partial(firmware_page.boards_table, runs)}
 
 
+def growth() -> dict:
+    return json.loads((RESULTS / "growth.json").read_text())
+
+
+def report_parts() -> dict:
+    """Tables of docs/report.md."""
+    counted, found = json.loads((RESULTS / "resources.json").read_text()), growth()
+    changed = json.loads((RESULTS / "mnist.changes.json").read_text())["rows"]
+    return {"claim": partial(growth_page.claim, counted),
+            "blocks": partial(growth_page.blocks, counted),
+            "changes": partial(growth_page.table, changes.HEAD, changes.rows(changed)),
+            **{name: partial(getattr(growth_page, name), found)
+               for name in ("points", "probes", "law")}}
+
+
 def terminal() -> str:
     """What ``make demo EXAMPLE=mnist`` printed last."""
     return "```\n" + (RESULTS / "mnist.demo.txt").read_text().strip("\n") + "\n```"
@@ -166,6 +191,7 @@ def documents() -> dict[Path, str]:
     readme, es = ROOT / "README.md", ROOT / "docs" / "rules" / "es.md"
     line_rate, area = ROOT / "docs" / "line-rate.md", ROOT / "docs" / "resources.md"
     fqt = ROOT / "docs" / "rules" / "fqt.md"
+    page = ROOT / "docs" / "report.md"
     continuous, landscape = ROOT / "docs" / "continuous.md", ROOT / "docs" / "landscape.md"
     return {
         ROOT / "docs" / "registers.md": register_map(),
@@ -175,6 +201,7 @@ def documents() -> dict[Path, str]:
         landscape: filled(landscape.read_text(), **landscape_parts()),
         line_rate: filled(line_rate.read_text(), shadow=shadow_table),
         area: filled(area.read_text(), resources=resource_table),
+        page: filled(page.read_text(), **report_parts()),
         readme: filled(readme.read_text(), results=results_table, demo=terminal),
         fqt: filled(fqt.read_text(), **firmware_parts()),
         es: filled(es.read_text(), tuning=tuning_table),
@@ -186,6 +213,7 @@ def main() -> None:
         path.write_text(text)
     study_page.plot(results(), RESULTS)
     forwards_page.plot(per_forward(), RESULTS / "forwards.png")
+    growth_page.plot(growth(), RESULTS / "growth.png")
 
 
 if __name__ == "__main__":

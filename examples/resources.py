@@ -39,7 +39,8 @@ def measure(name: str, core: dict, network, inference: Path) -> dict:
     found = report.report(manifest, inference)
     return {"name": name, "rules": found["rules"], "options": list(core["options"]),
             "multipliers": core["multipliers"] if "multipliers" in core else False,
-            "added": found["training"]["total"], "percent": found["training"]["percent"],
+            "added": found["training"]["total"], "blocks": found["training"]["blocks"],
+            "percent": found["training"]["percent"],
             "per_lane": found["per_lane"], "cycles_per_sample": found["cycles_per_sample"],
             "yosys": found["yosys"], "residual": found["residual"],
             "max_pairs": found["max_pairs"]}
