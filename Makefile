@@ -34,7 +34,7 @@ sim: $(VENV)/.installed      ## cocotb + Verilator regression; EXAMPLE= SEED= WA
 verilog: $(VENV)/.installed  ## Verilog and manifest for the FPGA flow
 	$(HWGEN) build --example $(EXAMPLE) $(FLAGS)
 
-report: $(VENV)/.installed   ## resources by block, and what learning adds
+report: $(VENV)/.installed   ## HTML page of resources, cycles, memories; FLAGS="--against OLD.json"
 	$(HWGEN) report --example $(EXAMPLE) $(FLAGS)
 
 recover: $(VENV)/.installed  ## the recovery experiment alone; FLAGS="--rule qzo --pairs 1"
@@ -80,6 +80,7 @@ results: $(VENV)/.installed  ## run what the documents claim, then regenerate th
 		for what in recover.json recover.png report.json; do \
 			cp build/$$name/$$what docs/results/$$name.$$what; done; done
 	$(BIN)/python -m examples.resources -o docs/results/resources.json
+	$(BIN)/python -m examples.growth -o docs/results/growth.json
 	$(HWGEN) recover --example mnist --seeds 1 2 3 4 5 -o build/mnist5
 	for what in recover.json recover.png; do \
 		cp build/mnist5/$$what docs/results/mnist.$$what; done

@@ -3,8 +3,7 @@
     python -m examples.growth -o docs/results/growth.json [--only NAME ...]
 
 Yosys counts the blocks that are there for learning, in networks whose weights are 0. Engines,
-buffers and what else inference needs are left out; in `mnist` learning adds few LUTs to them. One
-point at a time, and what the file has is not run again unless it is named.
+buffers and what else inference needs are left out; in `mnist` learning adds few LUTs to them.
 """
 import argparse
 import json
@@ -124,10 +123,11 @@ def law(rows: list[dict]) -> dict:
         y = np.array([count(row) for row in points], float)
         b, a = np.polyfit(x, y, 1)
         residual = np.abs(a + b * x - y) / np.maximum(y, 1)
-        is_, says = count(ahead), a + b * ahead["lanes"]
-        return {"a": round(a, 1), "b": round(b, 2),
-                "residual_percent": round(100 * residual.max(), 2), "predicted": round(says),
-                "measured": int(is_), "error_percent": round(100 * (says - is_) / max(is_, 1), 2)}
+        measured, predicted = count(ahead), a + b * ahead["lanes"]
+        return {"a": _rounded(a, 1), "b": _rounded(b, 2),
+                "residual_percent": _rounded(100 * residual.max(), 2),
+                "predicted": round(predicted), "measured": measured,
+                "error_percent": _rounded(100 * (predicted - measured) / max(measured, 1), 2)}
 
     def logic(counts):
         return counts["lut"] - counts["lut_as_memory"]
@@ -140,17 +140,21 @@ def law(rows: list[dict]) -> dict:
             "total": both(lambda row: row["total"])}
 
 
+def _rounded(value, digits) -> float:
+    return round(float(value), digits) + 0.0            # no -0.0
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m examples.growth", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--only", nargs="+", choices=POINTS, metavar="NAME",
-                        help=f"run these, of {', '.join(POINTS)}, again")
+                        help=f"run these alone, of {', '.join(POINTS)}")
     args = parser.parse_args()
     kept = json.loads(args.output.read_text())["rows"] if args.output.exists() else []
     # Cycles take no time: those of points that are kept follow the model too.
     rows = {row["name"]: row | {"cycles": cycles(row["name"])} for row in kept}
-    for name in args.only or [name for name in POINTS if name not in rows]:
+    for name in args.only or POINTS:
         rows[name] = measure(name)
         print(f"{name}: {rows[name]['total']['lut']:,} LUT, {rows[name]['seconds']} s", flush=True)
         ordered = [rows[name] for name in POINTS if name in rows]
