@@ -7,6 +7,7 @@ import pytest
 from firmware_models.activation import Relu
 from firmware_models.formats import Fixed
 from firmware_models.network import Dense, Network
+from firmware_models.options import needed
 from firmware_models.settings import Settings
 from hwgen.build import build
 from sim.errors import SimulationError
@@ -44,12 +45,14 @@ def test_inference_core(tmp_path, cocotb_run, input_width):
     (("fc2", "prompt"), Settings(rule="es", layers=(1, 2), pairs=2, lr_shift=3, seed=5)),
     (("fc1", "fc2"), Settings(layers=(0, 1), probes=5, lr_shift=6, head_shift=5, seed=7)),
     (("fc1",), Settings(layers=(0,), probes=3, lr_shift=5, lr_decay=5, skip=9, seed=3)),
-], ids=["es-both", "es-last", "es-prompt", "np-both", "np-hidden"])
+    (("fc2",), Settings(layers=(1,), probes=0, head_shift=8, lmin=0, lmax=128, standardize=2,
+                        seed=9)),
+], ids=["es-both", "es-last", "es-prompt", "np-both", "np-hidden", "delta-partial"])
 def test_learning_core(tmp_path, cocotb_run, trainable, settings):
     network = small_network().with_trainable(trainable)
     if "fc1" in trainable:
         network = ending(soft(4, network.output), network)
-    options = ("rank", "journal") if settings.rule == "es" else ()
+    options = ("rank", "journal") if settings.rule == "es" else needed(settings)
     manifest = build(network, tmp_path, rules=(settings.rule,), max_pairs=4, options=options,
                      journal_records=16)
     assert run_bench(manifest, "sim.core", data={"network": network, "settings": settings},
