@@ -8,7 +8,8 @@ from .study_page import table
 
 SHOWN = (2000, 8000, 32000)
 GROUPS = (
-    ("The rules", "", (
+    ("The rules", "Options `topk` and `standardize` of delta have [a table of their own]"
+     "(rules/delta.md#partial-and-standardized-updates).", (
         "np, K = 8", "delta", "es, rank", "qzo, 16w8a", "qzo, 8w8a, R = 4", "qzo, m = 4",
         "m = 16")),
     ("8-bit weights with and without residual bits", "qzo, one pair, all layers.", (
