@@ -47,6 +47,18 @@ VIVADO_EXAMPLES = """examples:
   hwgen vivado build/mnist --no-run                 write the project only
 """
 
+BUILD_FILES = """files:
+  core.v, manifest.json    the core, and all that a test bench or the driver has to know of it
+  core_registers.h         its registers for C and C++
+  core.xml                 IP-XACT 1685-2014: buses, memory map
+  core.core                FuseSoC: lint, sim, synth, vivado
+  core_lint.vlt, core_tb.sv    waivers with reasons; a self-checking testbench
+
+examples:
+  hwgen build --example digits --lint
+  hwgen build --example mnist --options load,snapshot -o build/board
+"""
+
 FIRMWARE_EXAMPLES = """examples:
   hwgen firmware digits                       from scratch, on a Cortex-M0+, M4 and M7
   hwgen firmware mnist --lmin 0.1 --cores m4  at most 10 % of each layer for most samples
@@ -123,7 +135,8 @@ def parser() -> argparse.ArgumentParser:
 
     command(demo, "the whole way: convert, generate, verilate, disturb, learn, report",
             _core, _learning)
-    sub = command(build_, "Verilog and manifest for the FPGA flow", _core)
+    sub = command(build_, "Verilog, and what other tools need beside it", _core,
+                  epilog=BUILD_FILES)
     sub.add_argument("--inference-only", action="store_true", help="leave the learning out")
     sub.add_argument("--lint", action="store_true", help="check it with Verilator -Wall")
     sub = command(simulate, "the cocotb + Verilator regression", _core)
@@ -395,7 +408,8 @@ def build_(args) -> None:
     with console.status("generating Verilog"):
         manifest = build(network, folder, learning=not args.inference_only,
                          **_options(args))
-    console.print(f"{manifest.parent / 'core.v'} and {manifest}")
+    console.print(f"{manifest.parent / 'core.v'} and {manifest}; beside them core_registers.h, "
+                  "core.xml, core.core, core_lint.vlt, core_tb.sv")
     if args.lint:
         with console.status("Verilator -Wall"):
             lint(manifest.parent / "core.v", "core")
