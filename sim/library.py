@@ -34,7 +34,7 @@ _FUNCTIONS = {
 
 
 class Core(Transport):
-    """A powered-up core, and the way to its registers: memories and registers as the Verilog initializes them.
+    """A powered-up core and the way to its registers: all as the Verilog initializes it.
 
     Parameters
     ----------

@@ -15,8 +15,9 @@ from .networks import small_network
 
 ALL = ("load", "snapshot", "journal", "shaping", "drift", "vote", "rounding", "sparse", "rank1")
 CORES = {
-    "inference": {"learning": False}, "np": {}, "both": {"rules": ("es", "np"), "options": (
-        "load", "snapshot", "journal", "shaping", "drift")}, "es": {"rules": ("es",), "options": ALL},
+    "inference": {"learning": False}, "np": {}, "es": {"rules": ("es",), "options": ALL},
+    "both": {"rules": ("es", "np"), "options": (
+        "load", "snapshot", "journal", "shaping", "drift")},
     "topk": {"options": ("topk", "standardize")}}
 
 PROGRAM = """#include "core_registers.h"
