@@ -93,10 +93,12 @@ def accuracy(network: Network, x, y) -> float:
 
 
 def run(recovery: Recovery, network: Network, manifest: Path, seed: int, residual: int = 4,
-        progress=None, journal: Path | None = None) -> dict:
+        progress=None, journal: Path | None = None, points: int = POINTS,
+        images: int = 1000) -> dict:
     """One seed of the experiment, in the Verilated core and in the golden model.
 
-    `progress(samples)` is called with the number of samples learned from so far. Of a core with
+    `progress(samples)` is called with the number of samples learned from so far; `points` is how
+    often all state is compared, `images` what the learned core classifies. Of a core with
     option "journal", the journal is read out at every point of the curve and written to `journal`.
 
     Returns
@@ -118,7 +120,7 @@ def run(recovery: Recovery, network: Network, manifest: Path, seed: int, residua
         learner = _model(network, settings, residual, device)
         device.configure(settings)
         records = device.journal() if journal else None
-        ends = np.linspace(0, len(x), POINTS + 1).astype(int)
+        ends = np.linspace(0, len(x), points + 1).astype(int)
         for start, end in zip(ends, ends[1:], strict=False):
             # The model goes first: it says which samples are learned from.
             batch_index = learner.state.batch_index
@@ -144,7 +146,7 @@ def run(recovery: Recovery, network: Network, manifest: Path, seed: int, residua
                 progress(int(end))
         passes = device.read("passes")
         # The learned core itself classifies what it has never seen; the model must agree.
-        sample = x_test[:1000]
+        sample = x_test[:images]
         bit_exact &= device.predict(sample).tolist() == learner.predict(sample).tolist()
         inference = _interval(device.in_cycles)
     if journal:

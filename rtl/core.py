@@ -211,8 +211,9 @@ class Core(wiring.Component):
             m.d.comb += [
                 node.layers.eq(selected(network, registers)
                                & (registers.control_learn & by_nodes).replicate(len(node.layers))),
-                registers.window_data.eq(node.window_data),
             ]
+        # What the window shows stands still for cycles before it is taken.
+        m.d.sync += registers.window_data.eq(node.window_data if np_on else 0)
         if drifts := "drift" in self.options:
             drift = continuous(m, registers, source, loss, progress, node)
             with m.If(drift.restart):

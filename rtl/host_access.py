@@ -23,7 +23,9 @@ class Readback(NamedTuple):
 
 def requests(m, core, registers):
     """Who asks for a core without passes: read-back, and with their options loads and snapshots."""
-    request, load, snapshot = registers.window_request, None, None
+    # A cycle late, so that an address on the bus does not reach into the engines.
+    request, load, snapshot = Signal(), None, None
+    m.d.sync += request.eq(registers.window_request)
     if "load" in core.options:
         m.submodules.load = load = WindowLoad(core.network)
         request = request | load.waits
@@ -61,7 +63,7 @@ def access(m, core, registers, asking, by_nodes, control, node, buffers, engines
             weights.window_word.eq(readback.word), weights.window_lane.eq(readback.lane),
         ]
         with m.If(registers.window_space == index):
-            m.d.comb += registers.window_data.eq(weights.window_data)
+            m.d.sync += registers.window_data.eq(weights.window_data)
     if load is not None:
         settled = window_cycle == 3
         m.d.comb += [
@@ -78,7 +80,7 @@ def access(m, core, registers, asking, by_nodes, control, node, buffers, engines
         copy_weights(m, registers, snapshot, readback, [memories[i] for i in network.trainable])
     if es_on:
         with m.If(registers.window_space == JOURNAL_SPACE):
-            m.d.comb += registers.window_data.eq(Mux(
+            m.d.sync += registers.window_data.eq(Mux(
                 registers.window_lane[0], control.journal_delta, control.journal_seed))
     if "journal" in core.options:
         journal = keep_journal(m, core, registers, readback, control,
@@ -122,5 +124,5 @@ def keep_journal(m, core, registers, readback, control, weights):
         registers.status_lost.eq(journal.lost), journal.lost_clear.eq(registers.status_lost_clear),
     ]
     with m.If(registers.window_space == RECORD_SPACE):
-        m.d.comb += registers.window_data.eq(journal.r_data)
+        m.d.sync += registers.window_data.eq(journal.r_data)
     return journal

@@ -147,24 +147,21 @@ class LossUnit(wiring.Component):
         ]
 
         # EXPONENTIAL: E = T[d % 16] >> (d // 16), d = min(m - l, 255).
-        walk_maximum, is_label = Signal.like(maximum), Signal()
+        # Dividing by the sum is adding its logarithm to the maximum.
+        walk_maximum, is_label = Signal(signed(LOGIT.width + 1)), Signal()
+        log_sum = Signal(range(D_MAX + 1))
         m.d.sync += [
-            walk_maximum.eq(ring.tag.maximum),
+            walk_maximum.eq(ring.tag.maximum + Mux(error, log_sum, 0)),
             is_label.eq(count == ring.tag.label[:LABEL_WIDTH]),
         ]
-        below = Signal(LOGIT.width)
+        below = Signal(LOGIT.width + 1)
         m.d.comb += below.eq(walk_maximum - ring.r_data.as_signed())
-        # Dividing by the sum is adding its logarithm to the distance.
-        distance, log_sum = Signal(LOGIT.width + 1), Signal(range(D_MAX + 1))
-        m.d.comb += distance.eq(below)
         if self.head is not None:
             errors = Signal(2)
             m.d.sync += errors.eq(Cat(walking & error, errors))
-            with m.If(errors[0]):
-                m.d.comb += distance.eq(below + log_sum)
         d = Signal(range(D_MAX + 1))
         below_label = Signal(LOGIT.width)
-        m.d.sync += d.eq(Mux(distance > D_MAX, D_MAX, distance))
+        m.d.sync += d.eq(Mux(below > D_MAX, D_MAX, below))
         with m.If(valid[0] & is_label):
             m.d.sync += below_label.eq(below)
         exponential = Signal(EXP_FRAC + 1)
@@ -197,8 +194,9 @@ class LossUnit(wiring.Component):
         if self.head is not None:
             one_hot = Signal()
             m.d.sync += one_hot.eq(is_label)
+            # It stands still from the loss to the errors: a register shortens the way to them.
+            m.d.sync += log_sum.eq((logarithm + 8) >> 4)
             m.d.comb += [
-                log_sum.eq((logarithm + 8) >> 4),
                 self.error_valid.eq(errors[1]),
                 self.error.eq((exponential >> 4) - (one_hot << 8)),
             ]

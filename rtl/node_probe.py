@@ -242,23 +242,34 @@ class NodeProbe(wiring.Component):
         walking = probing | in_head | coefficients | fsm.ongoing("CLEAR")
 
         # FIRE: the error's magnitude in units of 2**shift, and what remains of it.
-        base_shift = self.lr_shift if head is None else Mux(
-            current == head, self.head_shift, self.lr_shift)
-        total, shift = Signal(5), Signal(range(SHIFT_MAX + 1))
+        # The shifts stand still while nodes are walked: they and what follows from them alone wait
+        # in registers, and one bit of magnitude needs no shifter.
         limit, fraction = (1 << self.bits) - 1, FRACTION[self.bits]
+        kinds = []
+        for name, base in (("hidden", self.lr_shift), ("head", self.head_shift)):
+            total, now = Signal(5, name=f"total_{name}"), Signal(range(SHIFT_MAX + 1))
+            shift, unit, reach = (Signal(shape, name=f"{what}_{name}") for what, shape in (
+                ("shift", now.shape()), ("unit", ERROR.width), ("reach", ERROR.width)))
+            m.d.comb += [
+                total.eq(base + self.decays),
+                now.eq(Mux(total[4], SHIFT_MAX - fraction,
+                           Mux(total < fraction, 0, total - fraction) if fraction else total)),
+            ]
+            m.d.sync += [shift.eq(now), unit.eq(1 << now), reach.eq(-1 << now)]
+            kinds.append((shift, unit, reach))
+        shift, unit, reach = kinds[0] if head is None else (
+            Mux(current == head, of_head, of_hidden)
+            for of_hidden, of_head in zip(*kinds, strict=True))
         fire, magnitude = Signal(self.bits), Signal(ERROR.width)
         m.d.comb += [
-            total.eq(base_shift + self.decays),
-            shift.eq(Mux(total[4], SHIFT_MAX - fraction,
-                         Mux(total < fraction, 0, total - fraction) if fraction else total)),
             magnitude.eq(Mux(error[-1], ~error, error)),
-            fire.eq((magnitude >> shift).any() if self.bits == 1 else
+            fire.eq((magnitude & reach).any() if self.bits == 1 else
                     Mux(magnitude >> shift > limit, limit, magnitude >> shift)),
             self.minus.eq(error[-1]),
             self.fired.eq(fire & mask.bit_select(current, 1).replicate(self.bits)),
         ]
         step = Signal(ERROR.width)
-        m.d.comb += step.eq((1 if self.bits == 1 else self.fired) << shift)
+        m.d.comb += step.eq(unit if self.bits == 1 else self.fired << shift)
 
         flip = self.negative.bit_select(current, 1) ^ (j & k).xor()
         size, add, take_away = Signal(ERROR.width), Signal(), Signal()

@@ -13,7 +13,7 @@ class Progress(wiring.Component):
 
     average = average + (loss - average) / 64;  after every `lr_decay` updates decays + 1, up to 15.
 
-    Latency: 1 cycle.
+    Latency: 1 cycle; of `saturations` 2.
 
     Bit-exact with :func:`firmware_models.loss.running_average` and
     :func:`firmware_models.progress.decay`.
@@ -44,7 +44,9 @@ class Progress(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        m.d.sync += self.saturations.eq(self.saturations + sum(self.clipped))
+        # A guard looks at all lanes of a word; a register keeps that out of the counter's carries.
+        clipped = Signal.like(self.clipped)
+        m.d.sync += [clipped.eq(self.clipped), self.saturations.eq(self.saturations + sum(clipped))]
         with m.If(self.loss_valid):
             m.d.sync += self.passes.eq(self.passes + 1)
             with m.If(~self.loss_probe):

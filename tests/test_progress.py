@@ -34,7 +34,7 @@ def test_unit_equals_model(sources, period, idle):
     got, expected = [], []
 
     async def bench(ctx):
-        passes = updates = saturations = loss = average = decays = count = 0
+        passes = updates = saturations = loss = average = decays = count = before = 0
         ctx.set(dut.lr_decay, period)
         for cycle in range(CYCLES):
             busy = not next(pause)
@@ -48,7 +48,7 @@ def test_unit_equals_model(sources, period, idle):
             await ctx.tick()
             got.append(tuple(ctx.get(getattr(dut, name)) for name in names))
             passes, updates = passes + valid, updates + updated
-            saturations += clipped.bit_count()
+            saturations, before = saturations + before, clipped.bit_count()     # a cycle late
             if valid and not probe:
                 loss, average = value, running_average(average, value)
             if updated:
