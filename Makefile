@@ -10,7 +10,7 @@ FLAGS   ?=
 BIN   := $(VENV)/bin
 HWGEN := $(BIN)/hwgen
 
-.PHONY: demo test sim verilog report recover firmware nightly lint train docs results clean help
+.PHONY: demo test sim verilog netlist-sim report pnr recover firmware nightly lint train docs results clean help
 .DEFAULT_GOAL := help
 
 $(VENV)/.installed: pyproject.toml
@@ -33,6 +33,13 @@ sim: $(VENV)/.installed      ## cocotb + Verilator regression; EXAMPLE= SEED= WA
 
 verilog: $(VENV)/.installed  ## Verilog and manifest for the FPGA flow
 	$(HWGEN) build --example $(EXAMPLE) $(FLAGS)
+
+netlist-sim: $(VENV)/.installed ## the core's mapped netlist infers and learns in simulation; EXAMPLE=digits
+	CXXFLAGS=-O0 $(HWGEN) netlist --example $(EXAMPLE) $(FLAGS)
+
+pnr: $(VENV)/.installed      ## clock and critical path on an ECP5, by nextpnr; FLAGS="--seeds 1"
+	$(BIN)/pip install --quiet --editable ".[pnr]"
+	$(HWGEN) pnr --example $(EXAMPLE) $(FLAGS)
 
 report: $(VENV)/.installed   ## HTML page of resources, cycles, memories; FLAGS="--against OLD.json"
 	$(HWGEN) report --example $(EXAMPLE) $(FLAGS)
@@ -94,4 +101,4 @@ clean:                       ## remove generated files, but not the virtual envi
 	rm -rf build .pytest_cache .hypothesis .ruff_cache
 
 help:                        ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12

@@ -19,7 +19,7 @@ from sim.board import MACHINES
 from sim.errors import SimulationError
 from sim.verilate import lint
 
-from . import example, firmware, flow, recover, replay, sweep, vivado
+from . import example, firmware, flow, pnr, recover, replay, sweep, vivado
 from .build import build
 from .errors import HwgenError, OverBudget
 
@@ -36,6 +36,8 @@ EPILOG = """examples:
   hwgen replay --manifest build/digits/manifest.json --journal build/digits/journal.json
   hwgen sweep --example mnist --grid lr_shift=8,9,10 probes=4,8,16 --samples 4000
   hwgen report --example mnist                what learning adds to inference
+  hwgen netlist --samples 100                 what Yosys maps digits to, learning in simulation
+  hwgen pnr --part LFE5UM5G-85F-8             clock of digits on an ECP5, by nextpnr
   hwgen firmware mnist                        C that trains on Cortex-M, run on emulated boards
   hwgen vivado build/mnist                    Vivado project of a build; runs Vivado if it is there
 """
@@ -146,6 +148,12 @@ def parser() -> argparse.ArgumentParser:
                   _core, epilog=REPORT_EXAMPLES)
     sub.add_argument("--against", metavar="OLD.json", type=Path,
                      help="report.json of an earlier run: show what changed, block by block")
+    sub = command(netlist_, "simulate what Yosys makes of the core, cell by cell, learning", _core)
+    sub.add_argument("--samples", type=int, default=100, metavar="N", help="to learn from")
+    sub = command(pnr_, "place and route on an ECP5 with nextpnr: clock and critical path", _core)
+    sub.add_argument("--part", default=pnr.DEFAULT_PART, help=", ".join(pnr.PARTS))
+    sub.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="of nextpnr")
+    sub.add_argument("--jobs", type=int, metavar="N", help="runs at a time; one a core by default")
     sub = command(recover_, "disturb the input and let the Verilated core learn", _core, _learning,
                   epilog=f"{_by_rule()}\n{RECOVER_EXAMPLES}")
     sub.add_argument("--save-journal", action="store_true",
@@ -426,6 +434,20 @@ def simulate(args) -> None:
 def report(args) -> None:
     network, _, folder = _prepare(args)
     flow.report(network, folder, console=console, against=args.against, **_options(args))
+
+
+def netlist_(args) -> None:
+    network, _, folder = _prepare(args)
+    if args.samples < 2:
+        raise HwgenError("state is compared twice; give --samples of 2 or more")
+    flow.netlist(network, folder, args.example, samples=args.samples, console=console,
+                 **_options(args))
+
+
+def pnr_(args) -> None:
+    network, _, folder = _prepare(args)
+    flow.place_and_route(network, folder, part=args.part, seeds=args.seeds, jobs=args.jobs,
+                         console=console, **_options(args))
 
 
 def recover_(args) -> None:

@@ -1,4 +1,5 @@
 """Steps of the commands that run other programs: C++, Verilator, cocotb, Yosys, several seeds."""
+import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,7 +16,8 @@ from firmware_models.softmax import readout
 from sim.device import Device
 from sim.runner import run_bench
 
-from . import data, recover
+from . import data, pnr, recover
+from . import netlist as netlists
 from . import report as resources
 from .build import build
 from .errors import HwgenError, OverBudget
@@ -129,6 +131,56 @@ def report(network: Network, folder: Path, *, console, against: Path | None = No
     console.print(", ".join(map(str, written)))
     if over := resources.budgets.check(summary, limits):
         raise OverBudget("; ".join(over))
+    return summary
+
+
+def netlist(network: Network, folder: Path, name: str, *, samples: int, console,
+            **options) -> dict:
+    """Simulate the core's mapped netlist beside the golden model; write ``netlist.json``.
+
+    Raises
+    ------
+    HwgenError
+        When a logit, a prediction, any state or a cycle differs.
+    """
+    manifest = build(network, folder, **options)
+    with console.status("Yosys maps the core (a minute or two)"):
+        mapped = netlists.synthesize(manifest)
+    with console.status("verilating the netlist (a minute or two)"):
+        verilate(mapped)
+    recovery = recover.Recovery(
+        example=name, rule=options["rules"][0], disturbance="none", samples=samples,
+        settings=recover.settings_for(options["rules"][0], network.trainable))
+    with progress_bar(console) as bar:
+        task = bar.add_task("learning in the netlist", total=samples)
+        summary = {"example": name, **netlists.check(
+            recovery, network, mapped, options["residual"],
+            progress=lambda done: bar.update(task, completed=done))}
+    path = Path(folder) / "netlist.json"
+    path.write_text(json.dumps(summary, indent=1) + "\n")
+    for key, what in (("logits_exact", "logits"), ("bit_exact", "state or predictions"),
+                      ("cycles_exact", "cycles")):
+        if not summary[key]:
+            raise HwgenError(f"{name}: {what} of netlist and golden model differ; please report "
+                             f"this with {path} and manifest.json")
+    console.print(f"{sum(summary['cells'].values()):,} cells: {summary['images']} images, then "
+                  f"{summary['samples']} samples learned from in {summary['cycles']:,} cycles; "
+                  f"all logits, state and cycles equal the golden model's; {path}")
+    return summary
+
+
+def place_and_route(network: Network, folder: Path, *, part: str, seeds, jobs: int | None, console,
+                    **options) -> dict:
+    """Clock of the core on an ECP5; write ``pnr.json`` and show it."""
+    manifest = build(network, folder, **options)
+    with progress_bar(console) as bar:
+        task = bar.add_task("nextpnr (minutes each)", total=len(seeds))
+        summary = pnr.place_and_route(manifest, part=part, seeds=seeds, jobs=jobs,
+                                      advance=lambda: bar.advance(task))
+    path = Path(folder) / "pnr.json"
+    path.write_text(json.dumps(summary, indent=1) + "\n")
+    console.print(pnr.table(summary))
+    console.print(str(path))
     return summary
 
 

@@ -17,6 +17,7 @@ from joblib import Parallel, delayed
 from rich.table import Table
 
 from . import yosys
+from .build import read_manifest
 from .errors import HwgenError
 from .report.manifest import block_names, block_of
 
@@ -30,6 +31,7 @@ PARTS = {       # largest ECP5 of each speed; ball grid with a pin for every por
     "LFE5U-85F-8": ("--85k", "--speed", "8"),
     "LFE5UM5G-85F-8": ("--um5g-85k", "--speed", "8"),
 }
+DEFAULT_PART = "LFE5UM5G-85F-8"
 BALLS = "CABGA756"
 # Words up to which a memory is LUT RAM, as on UltraScale; a block RAM answers 4 to 6 ns later.
 LUT_RAM_WORDS = 64
@@ -41,7 +43,7 @@ KINDS = {"LUT4": "lut", "CCU2C": "lut", "TRELLIS_DPR16X4": "lut", "TRELLIS_FF": 
 LUTS = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6}
 
 
-def place_and_route(manifest_path: Path, *, part: str = "LFE5U-85F-6", seeds=(1, 2, 3),
+def place_and_route(manifest_path: Path, *, part: str = DEFAULT_PART, seeds=(1, 2, 3),
                     jobs: int | None = None, advance=None) -> dict:
     """Synthesize the core for ECP5, place and route it with several seeds, sum up what came out.
 
