@@ -30,7 +30,8 @@ RESULTS = ROOT / "docs" / "results"
 def register_map() -> str:
     return ("# Registers\n\nAXI4-Lite, 32 bits, byte addresses; generated from "
             "`firmware_models/registers.py`,\nas the RTL, the C header, IP-XACT and "
-            "[the driver](driver.md) are. A core has the registers and fields of its rules and options.\n\n"
+            "[the driver](driver.md) are. A core has the registers and fields of its rules and "
+            "options.\n\n"
             + registers.markdown())
 
 

@@ -2,6 +2,7 @@
 
 :func:`registers` and :func:`buses` are plain records, for writers of other formats.
 """
+import xml.etree.ElementTree as ET
 
 SPACE = "http://www.accellera.org/XMLSchema/IPXACT/1685-2014"
 VENDOR, LIBRARY, VERSION = "hwgen", "cores", "1.0"
