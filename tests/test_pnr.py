@@ -7,7 +7,7 @@ import pytest
 
 from hwgen import pnr
 from hwgen.errors import HwgenError
-from hwgen.report import block_names
+from hwgen.report.manifest import block_names
 
 from .test_report import toy
 

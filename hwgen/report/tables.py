@@ -120,4 +120,5 @@ def energy(report: dict) -> tuple[list[str], list[list[str]]]:
     nj = report["energy"]["nj"]
     return (["a sample", "nJ, estimated", "of inference"],
             [["inferred" if name == "inference" else f"learned from, {name}", f"{value:,.1f}",
-              f"{value / nj['inference']:.2f}"] for name, value in nj.items()])
+              f"{value / nj['inference']:.2f}" if nj["inference"] else ""]
+             for name, value in nj.items()])
