@@ -365,7 +365,7 @@ def _vivado(sub) -> None:
     sub.add_argument("-o", "--output", metavar="DIR", type=Path,
                      help="folder of the project; DIR/vivado by default")
     sub.add_argument("--replace", action="store_true",
-                     help="write over a project that differs, and delete its reports")
+                     help="write over a project that differs, and delete what Vivado made of it")
     sub.add_argument("--script", choices=vivado.SCRIPTS, default="run", help="what Vivado runs")
     sub.add_argument("--no-run", action="store_true", help="write the project and run nothing")
 

@@ -28,7 +28,6 @@ from .test_report import toy
 
 HERE = Path(__file__).parent / "vivado"
 NETWORK = small_network((5, 3), trainable=(0,))
-SCRIPTS = ("run", "project", "package_ip", "block_design")
 SAMPLES = {"synthesized.rpt": reports.SYNTHESIZED, "routed.rpt": reports.ROUTED,
            "timing.rpt": reports.TIMING}
 SYNTHESIZED = {"lut": 1234, "ff": 2345, "dsp": 58, "bram36": 8.5}
@@ -55,14 +54,14 @@ def project(built, tmp_path):
     return shutil.copytree(built.parent / "vivado", tmp_path / "copy")
 
 
-def run(project, script, built, *arguments):
+def run(project, script, built):
     """Calls of a script, one a line, and what was wrong."""
     ports = json.loads(built.read_text())["ports"]
     widths = {name: port["width"] for name, port in ports.items()} | {"clk": 1, "rst": 1}
     calls = project.parent / f"{script}.txt"
     ran = subprocess.run(
         ["tclsh", HERE / "stand_in.tcl", project / f"{script}.tcl", calls,
-         " ".join(f"{name} {width}" for name, width in widths.items()), *arguments],
+         " ".join(f"{name} {width}" for name, width in widths.items())],
         capture_output=True, text=True)
     assert bool(ran.returncode) == bool(ran.stderr)
     return calls.read_text(), ran.stderr
@@ -89,15 +88,15 @@ def register_calls(manifest):
 
 
 @needs_tclsh
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("script", vivado.SCRIPTS)
 def test_calls(script, project, built):
     """All calls of a script, and nothing else; tests/vivado/*.txt has them but for registers."""
-    calls, said = run(project, script, built, "bitstream")
+    calls, said = run(project, script, built)
     assert said == ""
     described = "\n".join(register_calls(json.loads(built.read_text())))
-    expected = (HERE / f"{script}.txt").read_text()
-    if script == "block_design":
-        expected = (HERE / "package_ip.txt").read_text() + expected
+    behind = {"block_design": ["package_ip"], "bitstream": ["package_ip", "block_design"]}
+    expected = "".join((HERE / f"{name}.txt").read_text()
+                       for name in (*behind.get(script, ()), script))
     assert calls == expected.replace("<registers>", described)
 
 
@@ -109,8 +108,11 @@ def test_registers_of_every_kind(built):
 
 
 @needs_tclsh
-def test_without_a_bitstream(project, built):
-    assert "launch_runs" not in run(project, "block_design", built)[0]
+def test_a_block_design_that_is_there(project, built):
+    """The bitstream is made of it, not of another."""
+    run(project, "block_design", built)
+    assert run(project, "bitstream", built) == (
+        "open_project ./board/board.xpr\n" + (HERE / "bitstream.txt").read_text(), "")
 
 
 @needs_tclsh
@@ -222,11 +224,11 @@ def test_same_bytes_and_no_paths(built, tmp_path):
     vivado.generate(shutil.copytree(built.parent, again, ignore=lambda *_: ["vivado"]))
     files = [path.relative_to(again / "vivado") for path in (again / "vivado").rglob("*.*")
              if path.is_file()]
-    assert len(files) >= 11
+    assert len(files) >= 12
     for name in files:
         text = (again / "vivado" / name).read_text()
         assert text == (built.parent / "vivado" / name).read_text()
-        assert str(Path.home()) not in text and str(tmp_path.parent) not in text
+        assert str(tmp_path) not in text and str(built.parent) not in text
     assert vivado.generate(again) == again / "vivado"           # nothing to lose
 
 
@@ -350,7 +352,7 @@ def test_it_runs_vivado(built, tmp_path, monkeypatch, capsys):
                      "bitstream"]) == 0
     assert (output / "arguments.txt").read_text().splitlines() == [
         "-mode batch -nojournal -log run.log -source run.tcl",
-        "-mode batch -nojournal -log bitstream.log -source block_design.tcl -tclargs bitstream"]
+        "-mode batch -nojournal -log bitstream.log -source bitstream.tcl"]
     # --no-run leaves it alone, and says how.
     assert cli.main(["vivado", str(built.parent), "-o", str(output), "--no-run"]) == 0
     assert f"vivado -mode batch -source {output / 'run.tcl'}" in capsys.readouterr().out
@@ -362,7 +364,7 @@ def test_no_block_design_without_a_board(built, tmp_path, monkeypatch, capsys):
     fake_vivado(tmp_path, monkeypatch, "")
     assert cli.main(["vivado", str(built.parent), "-o", str(tmp_path / "out"), "--part",
                      "xcku115-flvb2104-2-i", "--script", "bitstream"]) == 2
-    assert "block_design.tcl does not exist: a block design needs a --board" in (
+    assert "bitstream.tcl does not exist: a block design needs a --board" in (
         capsys.readouterr().err)
     assert not (tmp_path / "out" / "arguments.txt").exists()
 
@@ -409,13 +411,13 @@ def test_no_core_of_vitis(tmp_path, capsys):
 
 
 def test_replace(project, built):
-    """Files changed by hand are kept, or replaced together with the reports on them."""
+    """Files are replaced together with what Vivado made of them, and nothing else is touched."""
     samples(project)
-    for name in (*reports.NAMES, "notes.txt"):
-        (project / name).touch()
+    (project / "notes.txt").touch()
+    (project / "board").mkdir()
     vivado.generate(built.parent, output=project)               # nothing differs: reports stay
-    assert set(reports.read(project)) > {"routed"}
+    assert set(reports.read(project)) > {"routed"} and (project / "board").exists()
     vivado.generate(built.parent, output=project, part="xcku115-flvb2104-2-i", replace=True)
     assert reports.read(project) == {} and (project / "notes.txt").exists()
-    assert not (project / "block_design.tcl").exists()
+    assert not (project / "block_design.tcl").exists() and not (project / "board").exists()
     assert "xcku115" in (project / "run.tcl").read_text()

@@ -1,6 +1,7 @@
 """Writes the Vivado project of a build: Tcl, constraints, and the Verilog they read."""
 import json
 import re
+import shutil
 from pathlib import Path
 
 import jinja2
@@ -18,7 +19,10 @@ CLOCK_MHZ = 200.0
 TEMPLATES = Path(__file__).parent / "tcl"
 CORE_FILES = ("run.tcl", "project.tcl", "package_ip.tcl", "synth_reports.tcl",
               "route_reports.tcl", "core.xdc")
-BOARD_FILES = ("block_design.tcl", "board.xdc")
+BOARD_FILES = ("block_design.tcl", "bitstream.tcl", "board.xdc")
+# What Vivado makes of them, beside the reports.
+MADE = ("project", "package_ip", "ip", "board", "core_routed.dcp", "board_utilization.rpt",
+        "board_timing_summary.rpt")
 PART = re.compile(r"x[a-z]+\d\w*-[a-z]+\d+-\d\w*(-\w+)*")
 # Of the clock period, for a neighbour's registers and the way from and to them.
 OUTSIDE = 0.25
@@ -45,8 +49,8 @@ def generate(folder: Path, *, board: str | None = None, part: str | None = None,
     output : Path, optional
         ``vivado`` in `folder` by default.
     replace : bool
-        Write over files of another build, of other settings, or changed by hand, and delete the
-        reports on them.
+        Write over files of another build, of other settings, or changed by hand, and delete what
+        Vivado has made of them.
 
     Raises
     ------
@@ -132,10 +136,14 @@ def _write(output, files, replace) -> None:
                  if (output / name).exists() and files.get(name) != (output / name).read_text()]
     if differing and not replace:
         raise HwgenError(f"{differing[0]} is of another build or other settings, or was changed; "
-                         "name another folder with -o, or give --replace: reports are deleted then")
+                         "name another folder with -o, or give --replace, which deletes what "
+                         "Vivado made of it too")
     if differing:
-        for path in (*differing, *(output / name for name in reports.NAMES)):
-            path.unlink(missing_ok=True)
+        for path in (*differing, *(output / name for name in (*reports.NAMES, *MADE))):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
     for name, text in files.items():
         (output / name).parent.mkdir(parents=True, exist_ok=True)
         (output / name).write_text(text)

@@ -8,10 +8,7 @@ from ..errors import HwgenError
 
 __all__ = ["SCRIPTS", "command", "installed", "run"]
 
-# What can be run, and with which arguments.
-SCRIPTS = {"run": ("run.tcl",), "project": ("project.tcl",), "package_ip": ("package_ip.tcl",),
-           "block_design": ("block_design.tcl",),
-           "bitstream": ("block_design.tcl", "-tclargs", "bitstream")}
+SCRIPTS = ("run", "project", "package_ip", "block_design", "bitstream")
 STEP = re.compile(r"Command: (\w+)|Phase \S+ (.+)")
 
 
@@ -22,8 +19,7 @@ def installed() -> bool:
 
 def command(folder: Path, script: str = "run") -> str:
     """The line that runs a script by hand."""
-    name, *arguments = SCRIPTS[script]
-    return " ".join(["vivado -mode batch -source", str(Path(folder) / name), *arguments])
+    return f"vivado -mode batch -source {Path(folder) / script}.tcl"
 
 
 def run(folder: Path, script: str, console) -> None:
@@ -43,15 +39,15 @@ def run(folder: Path, script: str, console) -> None:
         When the project has no such script, or Vivado ends with an error.
     """
     folder = Path(folder)
-    name, *arguments = SCRIPTS[script]
+    name = f"{script}.tcl"
     if not (folder / name).is_file():
         raise HwgenError(f"{folder / name} does not exist: a block design needs a --board")
     log = folder / f"{script}.log"
     errors = []
     with console.status("Vivado starts") as status, subprocess.Popen(
-            [shutil.which("vivado"), "-mode", "batch", "-nojournal", "-log", log.name,
-             "-source", name, *arguments], cwd=folder, text=True, errors="replace",
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as vivado:
+            [shutil.which("vivado"), "-mode", "batch", "-nojournal", "-log", log.name, "-source",
+             name], cwd=folder, text=True, errors="replace", stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as vivado:
         for line in vivado.stdout:
             if step := STEP.match(line):
                 status.update(f"Vivado: {step[1] or step[2]}")

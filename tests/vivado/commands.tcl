@@ -9,7 +9,9 @@
 command set_part {} {any} {}
 command create_project {-part any -force flag -in_memory flag} {any new} {
     set ::cells {}; set ::driver {}; set ::links {}; set ::ports {}
+    close [open [file join [lindex $at 1] [lindex $at 0].xpr] w]
 }
+command open_project {-read_only flag} {in} {}
 command close_project {} {} {}
 command read_verilog {-sv flag -library any} {in*} {}
 command read_xdc {-mode {{default out_of_context}} -unmanaged flag -cells object} {in} {

@@ -1,6 +1,6 @@
 # Stands in for Vivado: runs a script, with procedures in place of Vivado's commands that check what
 # they are given against commands.tcl and write each call down.
-#   tclsh stand_in.tcl SCRIPT RECORD PORTS [ARGUMENT ...]
+#   tclsh stand_in.tcl SCRIPT RECORD PORTS
 # SCRIPT is run, its calls go to RECORD, one a line, with "." for the script's folder. PORTS are the
 # core's, a list of name and width. What is wrong ends it with one line.
 lassign $argv script record top
@@ -15,7 +15,6 @@ set core {}                     ;# the packaged core's interfaces by type
 
 # The script has an interpreter of its own, where nothing is but Tcl and Vivado's commands.
 interp create vivado
-interp eval vivado [list set argv [lrange $argv 3 end]]
 interp alias vivado unknown {} unknown_command
 
 proc fail {what} {
