@@ -300,9 +300,9 @@ def test_one_rule(tmp_path, monkeypatch):
     cores = [toy(tmp_path / "core", learning=True), toy(tmp_path / "core" / "inference",
                                                         learning=False)]
     total = dict.fromkeys(("lut", "ff", "dsp", "bram36"), 1)
-    monkeypatch.setattr(report, "synthesize", lambda manifest, flatten=False: {
+    monkeypatch.setattr(report.compare, "synthesize", lambda manifest, flatten=False: {
         "yosys": "0", "blocks": {"readout": total}, "total": total})
-    monkeypatch.setattr(report, "_kept", lambda *_: True)
+    monkeypatch.setattr(report.compare, "earlier_counts", lambda *_: True)
     folder, verilog = cores[0].parent / "vivado", cores[0].parent / "core.v"
     folder.mkdir()
     (folder / "settings.json").write_text(json.dumps(
@@ -320,9 +320,10 @@ def test_one_rule(tmp_path, monkeypatch):
         assert "vivado" not in made["inference"]
         console = Console(file=StringIO(), width=120)
         console.print(report.table(made))
-        for said in (report.markdown(made), console.file.getvalue()):
+        written = report.write(made, tmp_path)[1].read_text()
+        for said in (written, console.file.getvalue()):
             assert ("learning, routed by Vivado" in said) == current
-        assert ("slack 0.625 ns setup" in report.markdown(made)) == current
+        assert ("slack 0.625 ns setup" in written) == current
 
 
 def fake_vivado(folder, monkeypatch, then):
