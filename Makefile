@@ -69,10 +69,12 @@ results: $(VENV)/.installed  ## run what the documents claim, then regenerate th
 	set -e; for name in digits depthwise fashion mnist speech ecg; do \
 		$(HWGEN) firmware $$name --seeds 1 2 3; \
 		cp build/firmware/$$name/firmware.json docs/results/$$name.firmware.json; done
-	set -e; for name in mnist speech ecg; do for lmin in 0.5 0.1; do \
-		$(HWGEN) firmware $$name --seeds 1 2 3 --lmin $$lmin -o build/firmware/$$name-$$lmin; \
-		cp build/firmware/$$name-$$lmin/firmware.json docs/results/$$name.firmware-$$lmin.json; \
-	done; done
+	set -e; for run in "mnist 0.5 1 8" "mnist 0.1 1 9" "mnist 0.1 0.1 9" \
+			"speech 0.5 1 7" "speech 0.1 1 8" "speech 0.1 0.1 8" \
+			"ecg 0.5 1 7" "ecg 0.1 1 8" "ecg 0.1 0.1 7"; do \
+		set -- $$run; folder=build/firmware/$$1-$$2-$$3; \
+		$(HWGEN) firmware $$1 --seeds 1 2 3 --lmin $$2 --lmax $$3 --lr-shift $$4 -o $$folder; \
+		cp $$folder/firmware.json docs/results/$$1.firmware-$$2-$$3.json; done
 	$(BIN)/python -m examples.modes -o docs/results/modes.json
 	set -e; for name in mnist speech ecg; do for lmin in 1 0.5 0.1; do \
 		folder=build/firmware/$$name-uint8-$$lmin; \

@@ -3,6 +3,8 @@ from hwgen.firmware import example
 
 # Deutel et al. 2024, Fashion-MNIST from scratch, a network of the same kind.
 PAPER = {"uint8": 76.1, "mixed": 79.9, "float32": 84.0}
+# Smallest and largest part of a layer that learns from a sample.
+PARTS = ((1, 1), (0.5, 1), (0.1, 1), (0.1, 0.1))
 ON_BOARDS = ("uint8-1", "uint8-0.5", "uint8-0.1", "mixed", "float32")
 
 
@@ -30,18 +32,20 @@ def table(runs: dict[str, dict]) -> str:
 
 
 def partial_table(runs: dict[str, dict]) -> str:
-    """Accuracy and backward instructions on the M4 with all, half, a tenth of each layer."""
-    lines = ["| | " + " | ".join(f"lmin {part}: accuracy, backward instructions"
-                                 for part in ("1", "0.5", "0.1")) + " |", "|---" * 4 + "|"]
+    """Accuracy and backward instructions on the M4 with parts of each layer."""
+    lines = ["| | " + " | ".join(f"lmin {lmin}, lmax {lmax}" for lmin, lmax in PARTS) + " |",
+             "|---" * (1 + len(PARTS)) + "|"]
     for name, task in example.TASKS.items():
         if not task.pretraining:
             continue
-        cells = []
-        for part in ("", "-0.5", "-0.1"):
-            run = runs[f"{name}.firmware{part}"]
+        cells, whole = [], None
+        for lmin, lmax in PARTS:
+            run = runs[f"{name}.firmware" + (f"-{lmin}-{lmax}" if lmin < 1 else "")]
             m4 = run["cores"]["m4"]
             back = m4["train_instructions"] - m4["predict_instructions"]
-            cells.append(f"{run['after']:.1f} %, {back:,}")
+            whole = whole or back
+            cells.append(f"{run['after']:.1f} %, {back:,}"
+                         + (f", {whole / back:.1f}x fewer" if lmin < 1 else ""))
         lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
