@@ -165,11 +165,12 @@ def growth() -> dict:
 
 def report_parts() -> dict:
     """Tables of docs/report.md."""
-    counted, found = json.loads((RESULTS / "resources.json").read_text()), growth()
-    changed = json.loads((RESULTS / "mnist.changes.json").read_text())["rows"]
-    return {"claim": partial(growth_page.claim, counted),
-            "blocks": partial(growth_page.blocks, counted),
-            "changes": partial(growth_page.table, changes.HEAD, changes.rows(changed)),
+    counted, report, changed = (json.loads((RESULTS / f"{name}.json").read_text())
+                                for name in ("resources", "mnist.report", "mnist.changes"))
+    found = growth()
+    return {"claim": partial(growth_page.claim, counted, report),
+            "blocks": partial(growth_page.blocks, counted, report),
+            "changes": partial(growth_page.table, changes.HEAD, changes.rows(changed["rows"])),
             **{name: partial(getattr(growth_page, name), found)
                for name in ("points", "probes", "law")}}
 

@@ -1,4 +1,4 @@
-"""Tables and figure of docs/report.md from growth.json and resources.json."""
+"""Tables and figure of docs/report.md from growth.json, resources.json and mnist.report.json."""
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,17 @@ def table(head, rows) -> str:
                       *(f"| {' | '.join(map(str, row))} |" for row in rows)])
 
 
-def claim(resources: dict) -> str:
-    """What each rule's learning takes of both devices, and how far np is from what is asked."""
+def by_rule(resources: dict, report: dict) -> dict[str, dict]:
+    """Rows of the rules; that of np is the report's, the same core."""
     rows = {row["name"]: row for row in resources["rows"]}
+    added = report["training"]
+    return {rule: rows[rule] for rule in RULES} | {"np": {
+        "added": added["total"], "percent": added["percent"], "blocks": added["blocks"]}}
+
+
+def claim(resources: dict, report: dict) -> str:
+    """What each rule's learning takes of both devices, and how far np is from what is asked."""
+    rows = by_rule(resources, report)
     head = ["rule", "LUT", *(f"% of {d.name}" for d in DEVICES), "FF",
             *(f"% of {d.name}" for d in DEVICES), "DSP", "BRAM36"]
     lines = [[f"`{rule}`", f"{added['lut']:,}",
@@ -36,9 +44,10 @@ def claim(resources: dict) -> str:
             f"{100 * used / large.lut:.3f} %; {'; '.join(said)}.")
 
 
-def blocks(resources: dict) -> str:
-    """Where the LUTs that learning adds are, by rule."""
-    rows = {row["name"]: row["blocks"] for row in resources["rows"] if "blocks" in row}
+def blocks(resources: dict, report: dict) -> str:
+    """Where the LUTs that learning adds are, by rule, of those that were counted by block."""
+    rows = {rule: row["blocks"] for rule, row in by_rule(resources, report).items()
+            if "blocks" in row}
     rules = [rule for rule in RULES if rule in rows]
     names = dict.fromkeys(name for rule in rules for name in rows[rule])
     return table(["block", *(f"`{rule}`" for rule in rules)],

@@ -64,15 +64,20 @@ def test_energy():
                                 "toggle": 0.125}
 
 
-def test_clocks():
+def test_clocks(tmp_path):
     found = made()
-    assert clock.clocks(found) == [{"mhz": 200, "what": "assumed"}]
+    assert clock.clocks(found, tmp_path) == [{"mhz": 200, "what": "assumed"}]
     found["learning"]["vivado"] = {"part": "xcku", "clock_mhz": 250, "timing": {"wns": -1.0}}
-    assert clock.clocks(found)[1:] == [{"mhz": 200.0, "what": "Vivado, xcku"}]
-    head, rows = tables.timing(found, clock.clocks(found))
+    (tmp_path / "pnr.json").write_text('{"network": "toy", "part": "ecp5", "fmax_mhz": 80}')
+    clocks = clock.clocks(found, tmp_path)
+    assert clocks[1:] == [{"mhz": 200.0, "what": "Vivado, xcku"},
+                          {"mhz": 80, "what": "nextpnr, ecp5"}]
+    head, rows = tables.timing(found, clocks[:2])
     assert head[2:] == ["µs at 200 MHz, assumed", "µs at 200 MHz, Vivado, xcku"]
     assert rows == [["inferred", "10", "0.05", "0.05"],
                     ["learned from, 8 node probes", "20", "0.10", "0.10"]]
+    (tmp_path / "pnr.json").write_text('{"network": "other"}')
+    assert len(clock.clocks(found, tmp_path)) == 2
 
 
 def test_changes_are_sorted_by_size():

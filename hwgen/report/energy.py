@@ -6,7 +6,7 @@ __all__ = ["ASSUMED", "Energy", "estimate"]
 
 @dataclass(frozen=True, kw_only=True)
 class Energy:
-    """What each primitive is taken to use; static power and pins are left out.
+    """What each primitive is taken to use; static power, clock tree and pins are left out.
 
     One value for all nodes of the fabric, so that the result can be followed by hand. The logic of
     an FPGA uses about 14 times the dynamic power of the same logic in an ASIC of its process (Kuon
@@ -58,4 +58,4 @@ def estimate(inference: dict, learning: dict, cycles: dict, energy: Energy = ASS
     rules = {rule: cycles[rule]["learning"] for rule in ("np", "es") if rule in cycles}
     nj = {"inference": cycles["inference"] * energy.per_cycle(inference) / 1000,
           **{rule: count * energy.per_cycle(learning) / 1000 for rule, count in rules.items()}}
-    return {"assumed": asdict(energy), "nj": {name: round(value, 2) for name, value in nj.items()}}
+    return {"assumed": asdict(energy), "nj": {name: round(value, 4) for name, value in nj.items()}}

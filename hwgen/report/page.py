@@ -26,7 +26,7 @@ def write(report: dict, folder: Path, *, changed: list[dict] | None = None, agai
     report : dict
         Of :func:`hwgen.report.report`.
     folder : Path
-        ``recover.png`` there becomes part of the page.
+        ``recover.png`` there becomes part of the page, ``pnr.json`` names a clock.
     changed : list of dict, optional
         Of :func:`hwgen.report.changes.changes`, since the report named `against`; goes to
         ``changes.json`` too.
@@ -57,7 +57,7 @@ def _render(template, report, folder, changed, against, budgets):
         report=report, title=title, blocks=_table((head, rows)), n_blocks=len(blocks),
         figures=_figures(report), bars=_bars(report), paper=tables.PAPER,
         luts=_luts(report), remarks=tables.remarks(report),
-        timing=_table(tables.timing(report, clocks(report))),
+        timing=_table(tables.timing(report, clocks(report, folder))),
         memories=_table(tables.memory_map(report)), window=_table(tables.window(report)),
         kbit=sum(row["words"] * row["width"] for row in report["memories"]) / 1024,
         energy=_table(tables.energy(report)), assumed=report["energy"]["assumed"],

@@ -118,7 +118,7 @@ def timing(report: dict, clocks: list[dict]) -> tuple[list[str], list[list[str]]
 def energy(report: dict) -> tuple[list[str], list[list[str]]]:
     """Column names and rows: nJ of a sample."""
     nj = report["energy"]["nj"]
+    base = nj["inference"]
     return (["a sample", "nJ, estimated", "of inference"],
             [["inferred" if name == "inference" else f"learned from, {name}", f"{value:,.1f}",
-              f"{value / nj['inference']:.2f}" if nj["inference"] else ""]
-             for name, value in nj.items()])
+              f"{value / base:.2f}" if base else ""] for name, value in nj.items()])
