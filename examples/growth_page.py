@@ -5,6 +5,8 @@ import numpy as np
 
 from hwgen.devices import DEVICES
 
+from .growth import POINTS
+
 RULES = ("np", "qzo", "es")
 AIMS = {"asked": 0.3, "aim": 0.2}           # percent of a KU115's LUTs, for rule np
 
@@ -37,7 +39,7 @@ def claim(resources: dict, report: dict) -> str:
     used = rows["np"]["added"]["lut"]
     said = []
     for what, percent in AIMS.items():
-        limit = int(large.lut * percent / 100)
+        limit = round(large.lut * percent / 100)
         said.append(f"{what} {percent} % = {limit:,}: " + (
             f"kept by {limit - used:,}" if used <= limit else f"missed by {used - limit:,}"))
     return (table(head, lines) + f"\n\nLUTs of `np` on a KU115: {used:,} = "
@@ -66,8 +68,11 @@ def points(growth: dict) -> str:
                      f"{total['lut'] - total['lut_as_memory']:,}", f"{total['lut_as_memory']:,}",
                      f"{total['ff']:,}", f"{total['bram36']:g}", f"{total['dsp']:g}",
                      f"{row['cycles']['inference']:,g}", f"{row['cycles'][str(k)]:,g}"])
+    missing = [name for name in POINTS if name not in {row["name"] for row in growth["rows"]}]
     return table(["network, rule", "lanes", "LUT, logic", "LUT, memory", "FF", "BRAM36", "DSP",
-                   "cycles, inference", "learning"], rows)
+                  "cycles, inference", "learning"], rows) + (
+        f"\n\nPoints of `examples/growth.py` that have not been run: {', '.join(missing)}."
+        if missing else "")
 
 
 def probes(growth: dict) -> str:

@@ -93,8 +93,7 @@ def _moved(m, code, step, back, fired, negative, drop):
     m.d.comb += [
         edge.eq(top[:-1] == (~top[-1]).replicate(EDGE_BITS - 1)),
         go.eq(fired.any() & ~(edge & (negative ^ step[-1] ^ top[-1]))),
-        # A difference, for synthesis may swap the operands of a sum: the carry chain then takes the
-        # choice beside the code, which costs a LUT more for each bit of u.
+        # A difference: Yosys takes two LUTs a lane less for it than for the sum.
         out.eq(code - Mux(go, Mux(negative, back, step), 0)),
     ]
     return out, fired.any() & ~go
