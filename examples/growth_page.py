@@ -8,6 +8,7 @@ from hwgen.devices import DEVICES
 from .growth import POINTS
 
 RULES = ("np", "qzo", "es")
+PLOTTED = ("32 lanes", "64 lanes", "784-64-32-10", "784-128-64-10")
 AIMS = {"asked": 0.3, "aim": 0.2}           # percent of a KU115's LUTs, for rule np
 
 
@@ -62,12 +63,13 @@ def points(growth: dict) -> str:
     rows = []
     for row in growth["rows"]:
         total, k = row["total"], row["max_pairs"] if row["rule"] == "es" else 8
+        cycles = growth["cycles"][row["name"]]
         rows.append([f"{'-'.join(map(str, row['sizes']))}, {row['rule']}"
                      + f", {row['max_pairs']} pairs" * (row["rule"] == "es"),
                      f"{row['lanes']} + {row['head_lanes']}",
                      f"{total['lut'] - total['lut_as_memory']:,}", f"{total['lut_as_memory']:,}",
                      f"{total['ff']:,}", f"{total['bram36']:g}", f"{total['dsp']:g}",
-                     f"{row['cycles']['inference']:,g}", f"{row['cycles'][str(k)]:,g}"])
+                     f"{cycles['inference']:,g}", f"{cycles[str(k)]:,g}"])
     missing = [name for name in POINTS if name not in {row["name"] for row in growth["rows"]}]
     return table(["network, rule", "lanes", "LUT, logic", "LUT, memory", "FF", "BRAM36", "DSP",
                   "cycles, inference", "learning"], rows) + (
@@ -77,12 +79,13 @@ def points(growth: dict) -> str:
 
 def probes(growth: dict) -> str:
     """Cycles a sample by the number of probes (np) or pairs (es)."""
-    kept = [row for row in growth["rows"] if row["rule"] == "np"]
-    kept += [row for row in growth["rows"] if row["rule"] == "es"][-1:]
-    counts = [k for k in kept[-1]["cycles"] if k not in ("inference", "0")]
+    # Pairs that the core can hold do not change how long one takes.
+    rows = {f"{'-'.join(map(str, sizes))}, {rule}": growth["cycles"][name]
+            for name, (sizes, rule, _) in POINTS.items()}
+    counts = [k for k in rows["64-8-10, np"] if k not in ("inference", "0")]
     return table(["network, rule", "inference", *(f"K = {k}" for k in counts)],
-                  [[f"{'-'.join(map(str, row['sizes']))}, {row['rule']}",
-                    *(f"{row['cycles'][k]:,g}" for k in ("inference", *counts))] for row in kept])
+                 [[name, *(f"{cycles[k]:,g}" for k in ("inference", *counts))]
+                  for name, cycles in rows.items()])
 
 
 def law(growth: dict) -> str:
@@ -123,11 +126,11 @@ def plot(growth: dict, path: Path) -> None:
         area.set(xlabel="lanes n of the first layer (hollow: not in the fit)",
                  ylabel="learning blocks", ylim=(0, None))
         area.legend(frameon=False)
-        for row in growth["rows"]:
-            if row["rule"] == "np" and row["name"] not in ("8 lanes", "16 lanes"):
-                ks = [k for k in row["cycles"] if k != "inference"]
-                time.plot([int(k) for k in ks], [row["cycles"][k] for k in ks], "o-", ms=3, lw=1,
-                          label="-".join(map(str, row["sizes"])))
+        for name in PLOTTED:
+            cycles = growth["cycles"][name]
+            ks = [k for k in cycles if k != "inference"]
+            time.plot([int(k) for k in ks], [cycles[k] for k in ks], "o-", ms=3, lw=1,
+                      label="-".join(map(str, POINTS[name][0])))
         time.set(xlabel="node probes K a sample", ylabel="cycles a sample", ylim=(0, None))
         time.legend(frameon=False)
         figure.savefig(path, dpi=120, metadata={"Software": None})

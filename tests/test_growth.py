@@ -55,7 +55,7 @@ def test_law_holds(kind):
 
 
 def test_points_are_those_of_the_code():
-    """Cycles anew, and no point of other sizes; all fitted points are there."""
+    """No point of other sizes; all fitted points are there."""
     names = [row["name"] for row in FOUND["rows"]]
     assert {*growth.FITTED, growth.PREDICTED} <= set(names) <= set(growth.POINTS)
     for row in FOUND["rows"]:
@@ -64,8 +64,7 @@ def test_points_are_those_of_the_code():
 
 
 def test_cycles():
-    assert growth.cycles("32 lanes") == next(
-        row["cycles"] for row in FOUND["rows"] if row["name"] == "32 lanes")
+    assert FOUND["cycles"]["32 lanes"] == growth.cycles("32 lanes")
     of = growth.network(growth.POINTS["1 pairs"][0])
     settings = Settings(rule="es", layers=of.trainable, pairs=4)
     out = CycleModel(of, max_pairs=32).run(64, settings).out_cycles
