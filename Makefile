@@ -66,6 +66,8 @@ results: $(VENV)/.installed  ## run what the documents claim, then regenerate th
 	$(BIN)/python -m examples.day -o docs/results/day.json
 	$(BIN)/python -m examples.landscape -o docs/results/landscape.json
 	$(BIN)/python -m examples.forwards -o docs/results/forwards.json
+	$(BIN)/python -m examples.beside -o docs/results/beside.json
+	$(BIN)/python -m examples.partial_updates -o docs/results/partial_updates.json
 	set -e; for name in digits depthwise fashion mnist speech ecg; do \
 		$(HWGEN) firmware $$name --seeds 1 2 3; \
 		cp build/firmware/$$name/firmware.json docs/results/$$name.firmware.json; done

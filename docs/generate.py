@@ -9,11 +9,13 @@ from functools import partial
 from pathlib import Path
 
 from examples import (
+    beside_page,
     day,
     firmware_page,
     forwards_page,
     growth_page,
     landscape_page,
+    partial_updates,
     resources,
     study_page,
     train,
@@ -156,7 +158,13 @@ def firmware_parts() -> dict:
     return {"firmware": partial(firmware_page.table, runs),
             "partial": partial(firmware_page.partial_table, runs),
             "modes": partial(firmware_page.modes_table, modes),
-            "boards": partial(firmware_page.boards_table, runs)}
+            "boards": partial(firmware_page.boards_table, runs),
+            "beside": partial(beside_page.table,
+                              json.loads((RESULTS / "beside.json").read_text()))}
+
+
+def partial_updates_table() -> str:
+    return partial_updates.markdown(json.loads((RESULTS / "partial_updates.json").read_text()))
 
 
 def growth() -> dict:
@@ -194,7 +202,7 @@ def documents() -> dict[Path, str]:
     """Every generated document, with its contents."""
     readme, es = ROOT / "README.md", ROOT / "docs" / "rules" / "es.md"
     line_rate, area = ROOT / "docs" / "line-rate.md", ROOT / "docs" / "resources.md"
-    fqt = ROOT / "docs" / "rules" / "fqt.md"
+    fqt, delta = ROOT / "docs" / "rules" / "fqt.md", ROOT / "docs" / "rules" / "delta.md"
     page = ROOT / "docs" / "report.md"
     continuous, landscape = ROOT / "docs" / "continuous.md", ROOT / "docs" / "landscape.md"
     return {
@@ -207,6 +215,7 @@ def documents() -> dict[Path, str]:
         area: filled(area.read_text(), resources=resource_table),
         page: filled(page.read_text(), **report_parts()),
         readme: filled(readme.read_text(), results=results_table, demo=terminal),
+        delta: filled(delta.read_text(), **{"partial updates": partial_updates_table}),
         fqt: filled(fqt.read_text(), **firmware_parts()),
         es: filled(es.read_text(), tuning=tuning_table),
     }
