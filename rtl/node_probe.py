@@ -101,16 +101,22 @@ class NodeProbe(wiring.Component):
             last_word.eq(self.word == Array(s.drain_words - 1 for s in self.stages)[current]),
         ]
 
+        # The node of the next cycle: its error is read ahead.
+        following = Signal.like(node)
+        m.d.comb += following.eq(node)
+        m.d.sync += node.eq(following)
+
         def begin(stage):
             first = [sum(sizes[:i]) for i in range(len(sizes))]
-            return [current.eq(stage), node.eq(Array(first)[stage]), j.eq(0), self.word.eq(0),
-                    self.lane.eq(0)]
+            m.d.comb += following.eq(Array(first)[stage])
+            m.d.sync += [current.eq(stage), j.eq(0), self.word.eq(0), self.lane.eq(0)]
 
         def advance():
-            return [node.eq(node + 1), j.eq(Mux(last_node, 0, j + 1)),
-                    self.word.eq(Mux(last_word | last_node, 0, self.word + 1)),
-                    self.lane.eq(Mux(last_node, 0, self.lane + last_word)),
-                    current.eq(current + last_node)]
+            m.d.comb += following.eq(node + 1)
+            m.d.sync += [j.eq(Mux(last_node, 0, j + 1)),
+                         self.word.eq(Mux(last_word | last_node, 0, self.word + 1)),
+                         self.lane.eq(Mux(last_node, 0, self.lane + last_word)),
+                         current.eq(current + last_node)]
 
         # A loss waits here until its turn.
         tag = self.loss_tag
@@ -137,13 +143,14 @@ class NodeProbe(wiring.Component):
 
         def take_probe():
             m.d.comb += take.eq(1)
-            m.d.sync += [delta.eq(difference), more.eq(its_more), *begin(its_layer),
+            begin(its_layer)
+            m.d.sync += [delta.eq(difference), more.eq(its_more),
                          k.eq(Mux(walked.bit_select(its_layer, 1), k + 1, 0)),
                          walked.bit_select(its_layer, 1).eq(1)]
 
         with m.FSM(init="CLEAR") as fsm:
             with m.State("CLEAR"):
-                m.d.sync += node.eq(node + 1)
+                m.d.comb += following.eq(node + 1)
                 with m.If(node == self.nodes - 1):
                     m.next = "IDLE"
             with m.State("IDLE"):
@@ -155,7 +162,7 @@ class NodeProbe(wiring.Component):
                     m.d.sync += [base.eq(loss), mask.eq(its_train), counts.eq(loss >= self.skip),
                                  more.eq(its_more), walked.eq(0)]
                     if head is not None:
-                        m.d.sync += begin(Const(head))
+                        begin(Const(head))
                     with m.If(its_train[head] if head is not None else 0):
                         m.d.comb += self.error_go.eq(1)
                         m.next = "HEAD"
@@ -167,7 +174,7 @@ class NodeProbe(wiring.Component):
             # HEAD: e_c += p_c - [c == y]
             with m.State("HEAD"):
                 with m.If(self.error_valid):
-                    m.d.sync += advance()
+                    advance()
                     with m.If(last_node):
                         m.next = "IDLE"
                         with m.If(~more):
@@ -175,7 +182,7 @@ class NodeProbe(wiring.Component):
                             m.next = "WAIT"
             # PROBE: e_j += a_j z_j D
             with m.State("PROBE"):
-                m.d.sync += advance()
+                advance()
                 with m.If(last_node):
                     with m.If(~more):
                         m.d.comb += complete.eq(1)
@@ -193,7 +200,7 @@ class NodeProbe(wiring.Component):
                     m.next = "RESTART"
             with m.State("COEFFICIENTS"):
                 m.d.comb += self.shift.eq(1 << current)
-                m.d.sync += advance()
+                advance()
                 with m.If(last_node):
                     m.d.comb += self.loaded.eq(1 << current)
                     m.next = "WAIT"
@@ -202,12 +209,13 @@ class NodeProbe(wiring.Component):
                     m.next = "IDLE"
             with m.State("RESTART"):
                 m.d.comb += self.restart.eq(1)
-                m.d.sync += [node.eq(0), self.slot.eq(0)]
+                m.d.comb += following.eq(0)
+                m.d.sync += self.slot.eq(0)
                 m.next = "CLEAR"
 
-        self._errors(m, fsm, node, j, current, k, delta, counts, mask, head)
+        self._errors(m, fsm, node, following, j, current, k, delta, counts, mask, head)
         with m.If(complete):
-            m.d.sync += begin(Const(0))
+            begin(Const(0))
             m.d.sync += self.slot.eq(self.slot ^ Mux(fsm.ongoing("PROBE"), walked, 0))
         m.d.sync += in_flight.eq(in_flight + self.entered - complete)
         with m.If(self.restart_request):
@@ -231,11 +239,12 @@ class NodeProbe(wiring.Component):
 
         return m
 
-    def _errors(self, m, fsm, node, j, current, k, delta, counts, mask, head):
+    def _errors(self, m, fsm, node, following, j, current, k, delta, counts, mask, head):
         """The RAM of errors and its adder: one node is read, changed and written per cycle."""
         m.submodules.errors = errors = memory.Memory(
             shape=signed(ERROR.width), depth=max(self.nodes, 2), init=[])
-        read, write = errors.read_port(domain="comb"), errors.write_port()
+        read, window = (errors.read_port(domain="comb") for _ in range(2))
+        write = errors.write_port()
         error, term = Signal(signed(ERROR.width)), Signal(signed(ERROR.width + 1))
         probing, in_head, coefficients = (
             fsm.ongoing(name) for name in ("PROBE", "HEAD", "COEFFICIENTS"))
@@ -274,9 +283,12 @@ class NodeProbe(wiring.Component):
         flip = self.negative.bit_select(current, 1) ^ (j & k).xor()
         size, add, take_away = Signal(ERROR.width), Signal(), Signal()
         m.d.comb += [
-            read.addr.eq(Mux(walking, node, self.window_word)),
-            error.eq(read.data), self.window_data.eq(error),
+            read.addr.eq(following),
+            window.addr.eq(self.window_word), self.window_data.eq(window.data),
         ]
+        # Read ahead: no node follows itself. Between two walks, even of one node, lies the wait for
+        # a loss or for a pass, in which what was written is read again.
+        m.d.sync += error.eq(read.data)
         value = Mux(in_head, self.error, Mux(coefficients, step.as_signed(), delta))
         m.d.comb += [
             add.eq(Mux(coefficients, self.fired.any(), counts & (

@@ -64,6 +64,7 @@ NETWORKS = {
     "head alone": small_network((5, 4, 3), (1,)),
     "three hidden": small_network((4, 3, 7, 2, 3), (0, 1, 2), {2: 1}),
     "more than 32": small_network((4, 40, 3), (0, 1), {1: 20}),
+    "a single node": small_network((3, 1, 2), (0,)),
 }
 
 
@@ -270,6 +271,7 @@ class World:
     ("head alone", {"layers": (1,), "head_shift": 6}),
     ("three hidden", {"layers": (0, 1, 2), "probes": 1, "turn": True}),
     ("more than 32", {"layers": (0, 1), "probes": 32, "lr_shift": 7}),
+    ("a single node", {"layers": (0,), "probes": 6, "lr_shift": 5}),
 ], ids=str)
 def test_unit_equals_model(name, settings, pause, bits):
     """Coefficients of every sample in their order, and the errors that are left."""
