@@ -22,7 +22,7 @@ from examples import (
 )
 from firmware_models import line_rate_cycles, registers
 from firmware_models.settings import Settings
-from hwgen import checkpoint, example
+from hwgen import checkpoint, example, pnr
 from hwgen.report import changes
 
 ROOT = Path(__file__).parent.parent
@@ -183,6 +183,11 @@ def report_parts() -> dict:
                for name in ("points", "probes", "law")}}
 
 
+def timing_table() -> str:
+    """What ``make pnr`` left of digits."""
+    return pnr.markdown(json.loads((RESULTS / "digits.pnr.json").read_text()))
+
+
 def terminal() -> str:
     """What ``make demo EXAMPLE=mnist`` printed last."""
     return "```\n" + (RESULTS / "mnist.demo.txt").read_text().strip("\n") + "\n```"
@@ -203,7 +208,7 @@ def documents() -> dict[Path, str]:
     readme, es = ROOT / "README.md", ROOT / "docs" / "rules" / "es.md"
     line_rate, area = ROOT / "docs" / "line-rate.md", ROOT / "docs" / "resources.md"
     fqt, delta = ROOT / "docs" / "rules" / "fqt.md", ROOT / "docs" / "rules" / "delta.md"
-    page = ROOT / "docs" / "report.md"
+    page, timing = ROOT / "docs" / "report.md", ROOT / "docs" / "timing.md"
     continuous, landscape = ROOT / "docs" / "continuous.md", ROOT / "docs" / "landscape.md"
     return {
         ROOT / "docs" / "registers.md": register_map(),
@@ -218,6 +223,7 @@ def documents() -> dict[Path, str]:
         delta: filled(delta.read_text(), **{"partial updates": partial_updates_table}),
         fqt: filled(fqt.read_text(), **firmware_parts()),
         es: filled(es.read_text(), tuning=tuning_table),
+        timing: filled(timing.read_text(), timing=timing_table),
     }
 
 

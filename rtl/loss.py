@@ -159,13 +159,15 @@ class LossUnit(wiring.Component):
         if self.head is not None:
             errors = Signal(2)
             m.d.sync += errors.eq(Cat(walking & error, errors))
-        d = Signal(range(D_MAX + 1))
+        # The register lies inside the shift: half of it before, half behind.
+        d, coarse, fine = Signal(range(D_MAX + 1)), Signal(EXP_FRAC + 1), Signal(2)
         below_label = Signal(LOGIT.width)
-        m.d.sync += d.eq(Mux(below > D_MAX, D_MAX, below))
+        m.d.comb += d.eq(Mux(below > D_MAX, D_MAX, below))
+        m.d.sync += [coarse.eq(Array(EXP_TABLE)[d[:4]] >> (d[6:] << 2)), fine.eq(d[4:6])]
         with m.If(valid[0] & is_label):
             m.d.sync += below_label.eq(below)
         exponential = Signal(EXP_FRAC + 1)
-        m.d.comb += exponential.eq(Array(EXP_TABLE)[d[:4]] >> d[4:])
+        m.d.comb += exponential.eq(coarse >> fine)
 
         # SUM over the classes; the label's distance is kept beside it.
         total_width = EXP_FRAC + 1 + (self.n_classes - 1).bit_length()
