@@ -86,6 +86,8 @@ def test_recover(tmp_path, capsys):
     ("recover --rule es --rules np", "rule es needs es in --rules"),
     ("recover --layers fc2", "layer 'fc2' is not trainable in this core; name it in --train"),
     ("recover --disturb fog", "unknown disturbance 'fog'; choose one of none, noise:STD"),
+    ("netlist --samples 1", "state is compared twice; give --samples of 2 or more"),
+    ("pnr --part ice40", "unknown part 'ice40'; there are LFE5U-85F-6"),
     ("recover --samples 3", "3 samples are fewer than the curve has points; give 20 or more"),
 ])
 def test_refusals(words, message, tmp_path, capsys):
@@ -109,7 +111,8 @@ def test_does_not_overwrite_what_it_did_not_write(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("words", ["--help", "demo --help", "build --help", "simulate --help",
-                                   "report --help", "recover --help", "replay --help"])
+                                   "report --help", "recover --help", "replay --help",
+                                   "netlist --help", "pnr --help"])
 def test_help(words, capsys):
     with pytest.raises(SystemExit) as end:
         main(words.split())
