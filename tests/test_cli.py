@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from driver import weights as checkpoint
 from firmware_models import journal
 from firmware_models.learner import Learner
 from hwgen import cli, data, example, firmware, recover
@@ -176,13 +177,15 @@ def test_replay(learned, tmp_path, monkeypatch, capsys):
     assert json.loads((learned / "journal.json").read_text())["written"] == 300
     deployed = twin.deployed_network()
     with np.load(path) as got:
-        assert len(got.files) == 8
+        assert len(got.files) == 9          # and which cores may have them
         for index, layer in ((1, "fc2"), (2, "fc3")):
             dense = deployed.stages[index].dense
             assert (got[f"{layer}.weight_master"] == twin.state.weights[index]).all()
             assert (got[f"{layer}.bias_master"] == twin.state.biases[index]).all()
             assert (got[f"{layer}.weight"] == dense.weight_codes).all()
             assert (got[f"{layer}.bias"] == dense.bias_codes).all()
+    masters, _ = checkpoint.load(path, json.loads((learned / "manifest.json").read_text()))
+    assert list(masters) == [1, 2] and (masters[2] == twin.state.weights[2]).all()
             assert (dense.weight_codes == network.stages[index].dense.weight_codes).all() \
                 == (layer == "fc2")
 
