@@ -184,10 +184,10 @@ def test_replay(learned, tmp_path, monkeypatch, capsys):
             assert (got[f"{layer}.bias_master"] == twin.state.biases[index]).all()
             assert (got[f"{layer}.weight"] == dense.weight_codes).all()
             assert (got[f"{layer}.bias"] == dense.bias_codes).all()
-    masters, _ = checkpoint.load(path, json.loads((learned / "manifest.json").read_text()))
-    assert list(masters) == [1, 2] and (masters[2] == twin.state.weights[2]).all()
             assert (dense.weight_codes == network.stages[index].dense.weight_codes).all() \
                 == (layer == "fc2")
+    masters, _ = checkpoint.load(path, json.loads((learned / "manifest.json").read_text()))
+    assert list(masters) == [1, 2] and (masters[2] == twin.state.weights[2]).all()
 
 
 def test_replay_refuses(learned, tmp_path, capsys):
