@@ -1,7 +1,7 @@
 """What FuseSoC needs of a core: a core file with its targets, and Verilator's waivers."""
 from sim.verilate import LINT_WAIVERS
 
-from .ipxact import VERSION
+from .ipxact import VERSION, name
 from .registers_header import template
 
 PART = "xcku040-ffva1156-2-e"
@@ -24,7 +24,8 @@ def core_file(manifest: dict, names: dict[str, str]) -> str:
     note = f"add the Verilog that Vitis HLS makes of {hls['name']}" if hls else \
         ("learns by " + " and ".join(manifest["rules"]) if manifest["learning"] else "infers")
     return template("core").render(
-        names | {"testbench": names.get("testbench")}, top=manifest["top"], note=note, part=PART,
+        names | {"testbench": names.get("testbench")}, name=name(manifest),
+        top=manifest["top"], note=note, part=PART,
         network=manifest["network"]["name"], version=VERSION, verilog=manifest["verilog"])
 
 

@@ -18,6 +18,12 @@ BUSES = {"s_axil": ("slave", *LITE), "s_axis": ("slave", *STREAM), "m_axis": ("m
 RANGE = 256                     # bytes of the register space: 8 address bits
 
 
+def name(manifest: dict) -> str:
+    """Name of a core among others; the one that learns and the one that does not have their own."""
+    return (f"{manifest['network']['name']}_{manifest['top']}"
+            + ("" if manifest["learning"] else "_inference"))
+
+
 def registers(manifest: dict) -> list[dict]:
     """The registers of a core.
 
@@ -77,7 +83,7 @@ def component(manifest: dict, files: dict[str, str]) -> str:
     """
     ET.register_namespace("ipxact", SPACE)
     root = _add(None, "component", vendor=VENDOR, library=LIBRARY,
-                name=f"{manifest['network']['name']}_{manifest['top']}", version=VERSION)
+                name=name(manifest), version=VERSION)
     interfaces = _add(root, "busInterfaces")
     for bus in buses(manifest):
         _bus(interfaces, bus)
@@ -94,8 +100,8 @@ def component(manifest: dict, files: dict[str, str]) -> str:
     _add(_add(instance, "fileSetRef"), "localName", text="files")
     _ports(_add(model, "ports"), manifest)
     contents = _add(_add(root, "fileSets"), "fileSet", name="files")
-    for name, kind in files.items():
-        _add(contents, "file", name=name, fileType=kind)
+    for file, kind in files.items():
+        _add(contents, "file", name=file, fileType=kind)
     _add(root, "description", text=f"network {manifest['network']['name']}, SHA-256 "
          f"{manifest['digest']}; made by hwgen {manifest['tools']['hwgen']}")
     ET.indent(root)

@@ -56,6 +56,8 @@ def test_component(core):
         text = find(element, path)[0].text
         return int(text.replace("'h", "0x"), 0) if text[0] in "'0123456789" else text
 
+    assert value(root, "name") == "small_core" + ("" if core.learning else "_inference")
+    assert f"name: hwgen:cores:{value(root, 'name')}:1.0\n" in files["core.core"]
     got = {}
     for register in find(root, "memoryMaps/memoryMap/addressBlock/register"):
         assert (value(register, "size"), value(register, "name") in got) == (32, False)
