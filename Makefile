@@ -92,6 +92,8 @@ results: $(VENV)/.installed  ## run what the documents claim, then regenerate th
 			cp build/$$name/$$what docs/results/$$name.$$what; done; done
 	$(BIN)/python -m examples.resources -o docs/results/resources.json
 	$(BIN)/python -m examples.growth -o docs/results/growth.json
+	$(BIN)/pip install --quiet --editable ".[pnr]"
+	$(HWGEN) pnr && cp build/digits/pnr.json docs/results/digits.pnr.json
 	$(HWGEN) recover --example mnist --seeds 1 2 3 4 5 -o build/mnist5
 	for what in recover.json recover.png; do \
 		cp build/mnist5/$$what docs/results/mnist.$$what; done

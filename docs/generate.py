@@ -184,8 +184,9 @@ def report_parts() -> dict:
 
 
 def timing_table() -> str:
-    """What ``make pnr`` left of digits."""
-    return pnr.markdown(json.loads((RESULTS / "digits.pnr.json").read_text()))
+    """Runs of ``hwgen pnr``: ``<example>.pnr.json``."""
+    return "\n\n".join(pnr.markdown(json.loads(path.read_text()))
+                       for path in sorted(RESULTS.glob("*.pnr.json")))
 
 
 def terminal() -> str:
