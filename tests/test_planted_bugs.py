@@ -564,7 +564,7 @@ def test_bug_is_caught(bug, tmp_path):
     # 1: tests ran and failed; a patch that breaks an import would give 2.
     assert done.returncode == 1 and "1 failed" in done.stdout, done.stdout
     assert any(sign in done.stdout for sign in (
-        "E   assert", "AssertionError", "SimulationError", "DID NOT RAISE"))
+        "E   assert", "AssertionError", "SimulationError", "BusFault", "DID NOT RAISE"))
 
 
 def test_edit_without_effect_passes(tmp_path):
