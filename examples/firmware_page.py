@@ -12,22 +12,26 @@ def _seeds(accuracies) -> str:
     return ", ".join(f"{one:.1f}" for one in accuracies)
 
 
+def _costs(cores: dict) -> str:
+    """Cells of instructions a step on each core, and of what the M4 needs."""
+    m4 = cores["m4"]
+    steps = " | ".join(f"{cores[core]['train_instructions']:,}" for core in ("m0plus", "m4", "m7"))
+    return (f"{steps} | {m4['predict_instructions']:,} | {m4['ram_bytes']:,} + "
+            f"{m4['stack_bytes']:,} B | {m4['flash_bytes']:,} B |")
+
+
 def table(runs: dict[str, dict]) -> str:
     """A row of each example: accuracy, instructions a sample, bytes."""
     lines = ["| | from | accuracy | after samples | M0+ step | M4 step | M7 step | M4 predicts | "
              "RAM, stack | flash |", "|---" * 10 + "|"]
     for name, task in example.TASKS.items():
         run = runs[f"{name}.firmware"]
-        cores, m4 = run["cores"], run["cores"]["m4"]
         begin = f"{run['before']:.1f} %" if task.pretraining else "scratch"
         seeds = _seeds(one["after"] for one in run["runs"])
         lines.append(
             f"| `{name}`{' ' + run['disturbance'] if run['disturbance'] != 'none' else ''} | "
             f"{begin} | **{run['after']:.1f} %** ({seeds}) | {run['samples']:,} | "
-            + " | ".join(f"{cores[core]['train_instructions']:,}"
-                         for core in ("m0plus", "m4", "m7"))
-            + f" | {m4['predict_instructions']:,} | {m4['ram_bytes']:,} + {m4['stack_bytes']:,} B "
-            f"| {m4['flash_bytes']:,} B |")
+            + _costs(run["cores"]))
     return "\n".join(lines)
 
 
@@ -77,14 +81,9 @@ def boards_table(runs: dict[str, dict]) -> str:
             run = runs.get(f"{name}.firmware-{key}")
             if run is None:
                 continue
-            cores, m4 = run["cores"], run["cores"]["m4"]
             part = run["settings"]["lmin"] / 256
             lines.append(
                 f"| `{name}` {run['mode']}{f', lmin {part:.1g}' if part < 1 else ''} | "
                 f"{run['before']:.1f} % | **{run['after']:.1f} %** "
-                f"({_seeds(one['after'] for one in run['runs'])}) | "
-                + " | ".join(f"{cores[core]['train_instructions']:,}"
-                             for core in ("m0plus", "m4", "m7"))
-                + f" | {m4['predict_instructions']:,} | {m4['ram_bytes']:,} + "
-                f"{m4['stack_bytes']:,} B | {m4['flash_bytes']:,} B |")
+                f"({_seeds(one['after'] for one in run['runs'])}) | " + _costs(run["cores"]))
     return "\n".join(lines)
