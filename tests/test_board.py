@@ -18,18 +18,23 @@ LACKING = board.missing("m4")
 needs_boards = pytest.mark.skipif(LACKING is not None, reason=str(LACKING))
 
 
+def equal(folder, core, state, settings, x, y, n):
+    """A board that learns from the first n samples and classifies the rest is the golden model."""
+    generate(EVERY_KIND, state, folder, settings=settings)
+    done = board.run(folder, core, x, y, range(n), range(n, len(x)))
+    state = trained(EVERY_KIND, state, settings, x[:n], y[:n])
+    assert done.state == pack(EVERY_KIND, state)
+    np.testing.assert_array_equal(done.classes, predicted(EVERY_KIND, state, x[n:]))
+    return done
+
+
 @needs_boards
 @pytest.mark.parametrize("core", board.MACHINES)
 def test_equal(tmp_path, digits, core):
     """Every kind of layer, partial updates, standardization, skipped samples, decay."""
     settings = Settings(**SETTINGS["all"])
     state = started(EVERY_KIND, mean=digits.x_train.mean(0))
-    generate(EVERY_KIND, state, tmp_path, settings=settings)
-    x, y = digits.x_train[:300], digits.y_train[:300]
-    done = board.run(tmp_path, core, x, y, range(260), range(260, 300))
-    state = trained(EVERY_KIND, state, settings, x[:260], y[:260])
-    assert done.state == pack(EVERY_KIND, state)
-    np.testing.assert_array_equal(done.classes, predicted(EVERY_KIND, state, x[260:]))
+    done = equal(tmp_path, core, state, settings, digits.x_train[:300], digits.y_train[:300], 260)
     assert len(done.losses) == 260 and done.losses.min() >= 0
 
 
@@ -39,12 +44,7 @@ def test_equal_in_floats(tmp_path, digits, core):
     """Mode mixed has layers of bytes and of floats: with a floating-point unit, and without."""
     settings = paper.Settings(lr=0.01, batch=8, lmin=80)
     state = paper.init(EVERY_KIND, *weights_of(EVERY_KIND), "mixed")
-    generate(EVERY_KIND, state, tmp_path, settings=settings)
-    x, y = digits.x_train[:30], digits.y_train[:30]
-    done = board.run(tmp_path, core, x, y, range(20), range(20, 30))
-    state = trained(EVERY_KIND, state, settings, x[:20], y[:20])
-    assert done.state == pack(EVERY_KIND, state)
-    np.testing.assert_array_equal(done.classes, predicted(EVERY_KIND, state, x[20:]))
+    equal(tmp_path, core, state, settings, digits.x_train[:30], digits.y_train[:30], 20)
 
 
 @needs_boards
