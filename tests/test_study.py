@@ -75,6 +75,12 @@ def test_runs_of_every_kind(digits):
     dataset = data.load("digits")
     x, y = study.judged_by("digits", "stuck:0.2", 1, "test")
     assert run["curve"][0][1:] == study.judge(digits, x, y) and len(y) == len(dataset.y_test)
+    es = study.run_es(digits, "stuck:0.2", {"pairs": 1}, 1, (50, 100), 64)
+    assert [n for n, *_ in es["curve"]] == [0, 50, 100]
+    assert [n for n, *_ in es["at_cycles"]] == [50, 100]
+    # What takes longer than np sees less in np's cycles.
+    assert [same for _, same, *_ in es["at_cycles"]] == [
+        round(n * 64 / es["cycles_per_sample"]) for n in (50, 100)]
     error = study.run_error(digits, "nodes", study.NP, 1)
     assert error["before"][0] > error["curve"][0][1]
 
