@@ -60,43 +60,9 @@ lint: $(VENV)/.installed     ## ruff over the Python, Verilator -Wall over the V
 docs: $(VENV)/.installed     ## what the documents take from the code and from docs/results
 	$(BIN)/python docs/generate.py
 
-results: $(VENV)/.installed  ## run what the documents claim, then regenerate them
-	$(BIN)/python -m examples.tune -o docs/results/es_tuning.json
-	$(BIN)/python -m examples.study -o docs/results/study.json
-	$(BIN)/python -m examples.day -o docs/results/day.json
-	$(BIN)/python -m examples.landscape -o docs/results/landscape.json
-	$(BIN)/python -m examples.forwards -o docs/results/forwards.json
-	$(BIN)/python -m examples.beside -o docs/results/beside.json
-	$(BIN)/python -m examples.partial_updates -o docs/results/partial_updates.json
-	set -e; for name in digits depthwise fashion mnist speech ecg; do \
-		$(HWGEN) firmware $$name --seeds 1 2 3; \
-		cp build/firmware/$$name/firmware.json docs/results/$$name.firmware.json; done
-	set -e; for run in "mnist 0.5 1 8" "mnist 0.1 1 9" "mnist 0.1 0.1 9" \
-			"speech 0.5 1 7" "speech 0.1 1 8" "speech 0.1 0.1 8" \
-			"ecg 0.5 1 7" "ecg 0.1 1 8" "ecg 0.1 0.1 7"; do \
-		set -- $$run; folder=build/firmware/$$1-$$2-$$3; \
-		$(HWGEN) firmware $$1 --seeds 1 2 3 --lmin $$2 --lmax $$3 --lr-shift $$4 -o $$folder; \
-		cp $$folder/firmware.json docs/results/$$1.firmware-$$2-$$3.json; done
-	$(BIN)/python -m examples.modes -o docs/results/modes.json
-	set -e; for name in mnist speech ecg; do for lmin in 1 0.5 0.1; do \
-		folder=build/firmware/$$name-uint8-$$lmin; \
-		$(HWGEN) firmware $$name --mode uint8 --seeds 1 2 3 --lmin $$lmin -o $$folder; \
-		cp $$folder/firmware.json docs/results/$$name.firmware-uint8-$$lmin.json; \
-	done; done
-	set -e; for mode in mixed float32; do \
-		$(HWGEN) firmware speech --mode $$mode --seeds 1 2 3; \
-		cp build/firmware/speech-$$mode/firmware.json docs/results/speech.firmware-$$mode.json; done
-	set -e; for name in digits mnist fashion speech ecg; do \
-		COLUMNS=100 $(HWGEN) demo --example $$name > docs/results/$$name.demo.txt; \
-		for what in recover.json recover.png report.json; do \
-			cp build/$$name/$$what docs/results/$$name.$$what; done; done
-	$(BIN)/python -m examples.resources -o docs/results/resources.json
-	$(BIN)/python -m examples.growth -o docs/results/growth.json
+results: $(VENV)/.installed  ## run what the documents claim, then regenerate them; goes on where it was
 	$(BIN)/pip install --quiet --editable ".[pnr]"
-	$(HWGEN) pnr && cp build/digits/pnr.json docs/results/digits.pnr.json
-	$(HWGEN) recover --example mnist --seeds 1 2 3 4 5 -o build/mnist5
-	for what in recover.json recover.png; do \
-		cp build/mnist5/$$what docs/results/mnist.$$what; done
+	$(BIN)/python -m examples.results $(FLAGS)
 	$(BIN)/python docs/generate.py
 
 train: $(VENV)/.installed    ## retrain the checkpoint of EXAMPLE (Keras on jax)

@@ -108,8 +108,8 @@ def shadow_table() -> str:
 
 
 def tuning_table() -> str:
-    """Rows of ``es_tuning.json``, best first."""
-    rows = json.loads((RESULTS / "es_tuning.json").read_text())["rows"]
+    """Rows of ``tune.json``, best first."""
+    rows = json.loads((RESULTS / "tune.json").read_text())["rows"]
     lines = ["| rule | pairs | fitness | batch | sigma_log2 | lr_shift | lr_decay | validation % |",
              "|---|---|---|---|---|---|---|---|"]
     for r in sorted(rows, key=lambda r: -r["accuracy"]):

@@ -16,8 +16,6 @@ in float, without any rounding or saturation, as `examples.study.run_float` mini
 import argparse
 import json
 import os
-import shlex
-import sys
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -314,7 +312,6 @@ def run(name: str, seeds, jobs: int) -> dict:
 
 
 def main(argv=None) -> None:
-    argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(prog="python -m examples.landscape", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True)
@@ -323,7 +320,7 @@ def main(argv=None) -> None:
                         help="a path of each kind and seed; planes are those of the first")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     args = parser.parse_args(argv)
-    found = {"command": shlex.join(["python", "-m", "examples.landscape", *argv]),
+    found = {"command": "python -m examples.landscape -o docs/results/landscape.json",
              **run(args.example, args.seeds, args.jobs),
              "versions": {n: version(n) for n in ("hwgen", "hls4ml", "numpy", "numba")}}
     args.output.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """Settings of the evolutionary strategy against validation accuracy, by the compiled model.
 
-    python -m examples.tune -o docs/results/es_tuning.json
+    python -m examples.tune -o docs/results/tune.json
 
 MNIST, noise of 0.3 of full scale, last layer, 40,000 sample forwards. Streams come from the first
 55,000 training images, accuracy from the last 5,000, disturbed once; test images are not looked at.
