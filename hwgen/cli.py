@@ -19,7 +19,7 @@ from sim.board import MACHINES
 from sim.errors import SimulationError
 from sim.verilate import lint
 
-from . import example, firmware, flow, pnr, recover, replay, sweep, vivado
+from . import data, example, firmware, flow, pnr, recover, replay, sweep, vivado
 from .build import build
 from .errors import HwgenError, OverBudget
 
@@ -452,9 +452,10 @@ def pnr_(args) -> None:
 
 def recover_(args) -> None:
     network, _, folder = _prepare(args)
+    recovery = _experiment(args, network)
     with console.status("generating Verilog"):
         manifest = build(network, folder, **_options(args))
-    summary = _recover(args, network, manifest, folder)
+    summary = _recover(args, recovery, network, manifest, folder)
     console.print(_table(summary))
     _insist(summary)
 
@@ -557,6 +558,7 @@ def vivado_(args) -> None:
 
 def demo(args) -> None:
     network, graph, folder = _prepare(args)
+    recovery = _experiment(args, network)
     with console.status("generating Verilog"):
         manifests = flow.both_cores(network, folder, **_options(args))
     with flow.report_behind(manifests, folder) as resources:
@@ -564,7 +566,7 @@ def demo(args) -> None:
             checked = flow.check_against_cpp(network, graph, args.example)
         with console.status("verilating the core"):
             flow.verilate(manifests[0])
-        summary = _recover(args, network, manifests[0], folder)
+        summary = _recover(args, recovery, network, manifests[0], folder)
         with console.status("Yosys counts resources"):
             counted = resources()
     table = _table(summary)
@@ -587,7 +589,8 @@ def _insist(summary: dict) -> None:
                              "please report this with recover.json and manifest.json")
 
 
-def _recover(args, network, manifest, folder) -> dict:
+def _experiment(args, network) -> recover.Recovery:
+    """What the arguments ask for, refused before anything is built."""
     names = [part.dense.name for part in network.parts]
     for layer in args.layers or []:
         if layer not in names or names.index(layer) not in network.trainable:
@@ -616,11 +619,15 @@ def _recover(args, network, manifest, folder) -> dict:
     if samples < recover.POINTS:
         raise HwgenError(f"{samples} samples are fewer than the curve has points; give "
                          f"{recover.POINTS} or more")
-    recovery = recover.Recovery(example=args.example, rule=args.rule, disturbance=disturb,
-                                settings=settings, samples=samples, seeds=tuple(seeds))
-    journal = folder / "journal.json" if getattr(args, "save_journal", False) else None
-    if journal and "journal" not in _options(args)["options"]:
+    if getattr(args, "save_journal", False) and "journal" not in _options(args)["options"]:
         raise HwgenError("--save-journal needs --options journal")
+    data.disturb(data.load(args.example).x_test[:0], disturb, 0)       # refuses what is none
+    return recover.Recovery(example=args.example, rule=args.rule, disturbance=disturb,
+                            settings=settings, samples=samples, seeds=tuple(seeds))
+
+
+def _recover(args, recovery, network, manifest, folder) -> dict:
+    journal = folder / "journal.json" if getattr(args, "save_journal", False) else None
     runs = flow.run_seeds(recovery, network, manifest, args.residual, console, journal)
     summary = recover.summarize(recovery, network, runs, args.residual)
     if (folder / "recover.json").exists():
