@@ -27,6 +27,7 @@ print(len(_learn.stats.cache_hits), model.state.loss)
 """
 
 
+@pytest.mark.nightly            # compiles three times
 def test_a_change_is_compiled(tmp_path):
     """Code that numba keeps is taken again, but not after a change of the file with the kernels."""
     for name in ("firmware_models", "tests"):
