@@ -4,8 +4,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from hwgen import cli, report
+from hwgen import cli, flow, report
 from hwgen.errors import HwgenError, OverBudget
 from hwgen.report import budgets, changes, clock, energy, memories, page, tables
 
@@ -130,8 +131,8 @@ def test_budgets(tmp_path):
 def test_over_budget_is_status_1(monkeypatch, capsys):
     def over(*_, **__):
         raise OverBudget("toy: training takes 6 LUT, 1 over its budget of 5")
-    monkeypatch.setattr(cli.flow, "report", over)
-    monkeypatch.setattr(cli, "_prepare", lambda args: (None, None, None))
+    monkeypatch.setattr(flow, "report", over)
+    monkeypatch.setattr(cli.core, "prepare", lambda args: (None, None, None))
     assert cli.main(["report"]) == 1
     assert capsys.readouterr().err == "hwgen: toy: training takes 6 LUT, 1 over its budget of 5\n"
 
@@ -142,10 +143,10 @@ def test_flow_checks_budgets_last(tmp_path, monkeypatch):
     Path("pyproject.toml").write_text(
         "[[tool.hwgen.budgets]]\nnetwork = 'toy'\ntraining = { lut = 5 }\n")
     Path("old.json").write_text(json.dumps(made(loss=2)))
-    monkeypatch.setattr(cli.flow, "both_cores", lambda *_, **__: ())
+    monkeypatch.setattr(flow, "both_cores", lambda *_, **__: ())
     monkeypatch.setattr(report, "report", lambda *_: made())
     with pytest.raises(OverBudget, match="training takes 6 LUT"):
-        cli.flow.report(None, Path("out"), console=cli.console, against=Path("old.json"))
+        flow.report(None, Path("out"), console=Console(), against=Path("old.json"))
     assert json.loads(Path("out/changes.json").read_text())["rows"][0]["name"] == "learning, loss"
     for name in ("out/report.md", "out/report.html"):
         text = Path(name).read_text()

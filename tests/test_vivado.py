@@ -342,7 +342,7 @@ def test_it_runs_vivado(built, tmp_path, monkeypatch, capsys):
                        for sample, name in SAMPLES.items())
     fake_vivado(tmp_path, monkeypatch, "echo 'Command: synth_design -top core'\n"
                 "echo 'Phase 1.2 Global Placement'\n" + copies)
-    monkeypatch.setattr(cli, "console", Console(width=120))
+    monkeypatch.setattr(cli.vivado, "console", Console(width=120))
     output = tmp_path / "out"
     assert cli.main(["vivado", str(built.parent), "-o", str(output)]) == 0
     said = capsys.readouterr().out
