@@ -1,19 +1,14 @@
 """Errors of the nodes: what the losses of a sample's probes say, and the coefficients from it."""
 from amaranth import *
-from amaranth.lib import data, memory, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from firmware_models.loss import LOSS_WIDTH
 from firmware_models.network import Network
-from firmware_models.rules.node_probe import (
-    DELTA,
-    ERROR,
-    FRACTION,
-    MAX_PROBES,
-    SHIFT_MAX,
-)
+from firmware_models.rules.node_probe import DELTA, ERROR, MAX_PROBES
 
 from .loss import HEAD_ERROR
+from .node_errors import Walk, node_errors
 from .requantize import saturate
 from .shapes import address, field_of
 
@@ -213,7 +208,7 @@ class NodeProbe(wiring.Component):
                 m.d.sync += self.slot.eq(0)
                 m.next = "CLEAR"
 
-        self._errors(m, fsm, node, following, j, current, k, delta, counts, mask, head)
+        node_errors(m, self, fsm, Walk(node, following, j, current), k, delta, counts, mask, head)
         with m.If(complete):
             begin(Const(0))
             m.d.sync += self.slot.eq(self.slot ^ Mux(fsm.ongoing("PROBE"), walked, 0))
@@ -238,72 +233,6 @@ class NodeProbe(wiring.Component):
         m.d.comb += self.torn.eq(cut)
 
         return m
-
-    def _errors(self, m, fsm, node, following, j, current, k, delta, counts, mask, head):
-        """The RAM of errors and its adder: one node is read, changed and written per cycle."""
-        m.submodules.errors = errors = memory.Memory(
-            shape=signed(ERROR.width), depth=max(self.nodes, 2), init=[])
-        read, window = (errors.read_port(domain="comb") for _ in range(2))
-        write = errors.write_port()
-        error, term = Signal(signed(ERROR.width)), Signal(signed(ERROR.width + 1))
-        probing, in_head, coefficients = (
-            fsm.ongoing(name) for name in ("PROBE", "HEAD", "COEFFICIENTS"))
-        walking = probing | in_head | coefficients | fsm.ongoing("CLEAR")
-
-        # FIRE: the error's magnitude in units of 2**shift, and what remains of it.
-        # The shifts stand still while nodes are walked: they and what follows from them alone wait
-        # in registers, and one bit of magnitude needs no shifter.
-        limit, fraction = (1 << self.bits) - 1, FRACTION[self.bits]
-        kinds = []
-        for name, base in (("hidden", self.lr_shift), ("head", self.head_shift)):
-            total, now = Signal(5, name=f"total_{name}"), Signal(range(SHIFT_MAX + 1))
-            shift, unit, reach = (Signal(shape, name=f"{what}_{name}") for what, shape in (
-                ("shift", now.shape()), ("unit", ERROR.width), ("reach", ERROR.width)))
-            m.d.comb += [
-                total.eq(base + self.decays),
-                now.eq(Mux(total[4], SHIFT_MAX - fraction,
-                           Mux(total < fraction, 0, total - fraction) if fraction else total)),
-            ]
-            m.d.sync += [shift.eq(now), unit.eq(1 << now), reach.eq(-1 << now)]
-            kinds.append((shift, unit, reach))
-        shift, unit, reach = kinds[0] if head is None else (
-            Mux(current == head, of_head, of_hidden)
-            for of_hidden, of_head in zip(*kinds, strict=True))
-        fire, magnitude = Signal(self.bits), Signal(ERROR.width)
-        m.d.comb += [
-            magnitude.eq(Mux(error[-1], ~error, error)),
-            fire.eq((magnitude & reach).any() if self.bits == 1 else
-                    Mux(magnitude >> shift > limit, limit, magnitude >> shift)),
-            self.minus.eq(error[-1]),
-            self.fired.eq(fire & mask.bit_select(current, 1).replicate(self.bits)),
-        ]
-        step = Signal(ERROR.width)
-        m.d.comb += step.eq(unit if self.bits == 1 else self.fired << shift)
-
-        flip = self.negative.bit_select(current, 1) ^ (j & k).xor()
-        size, add, take_away = Signal(ERROR.width), Signal(), Signal()
-        m.d.comb += [
-            read.addr.eq(following),
-            window.addr.eq(self.window_word), self.window_data.eq(window.data),
-        ]
-        # Read ahead: no node follows itself. Between two walks, even of one node, lies the wait for
-        # a loss or for a pass, in which what was written is read again.
-        m.d.sync += error.eq(read.data)
-        value = Mux(in_head, self.error, Mux(coefficients, step.as_signed(), delta))
-        m.d.comb += [
-            add.eq(Mux(coefficients, self.fired.any(), counts & (
-                in_head | self.active.bit_select(current, 1)))),
-            take_away.eq(Mux(coefficients, ~self.minus, ~in_head & flip)),
-            size.eq(value), term.eq(Mux(add, Mux(take_away, ~value, value), 0)),
-            write.addr.eq(node),
-            write.en.eq(walking & ~(in_head & ~self.error_valid)),
-        ]
-        # One bit more below makes the +1 of a negation the carry of the same adder.
-        total_error = Signal(signed(ERROR.width + 3))
-        m.d.comb += total_error.eq(Cat(Const(1, 1), error).as_signed()
-                                   + Cat(add & take_away, term).as_signed())
-        clipped = saturate(m, total_error[1:].as_signed(), ERROR)
-        m.d.comb += write.data.eq(Mux(fsm.ongoing("CLEAR"), 0, clipped))
 
     def _schedule(self, m):
         """Which stages learn: all selected ones, or the hidden ones of them in turn."""
