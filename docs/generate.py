@@ -163,8 +163,13 @@ def firmware_parts() -> dict:
                               json.loads((RESULTS / "beside.json").read_text()))}
 
 
-def partial_updates_table() -> str:
-    return partial_updates.markdown(json.loads((RESULTS / "partial_updates.json").read_text()))
+def delta_parts() -> dict:
+    """Tables of docs/rules/delta.md."""
+    updates, counted = (json.loads((RESULTS / f"{name}.json").read_text())
+                        for name in ("partial_updates", "resources"))
+    return {"logic": partial(resources.delta_sentence, counted),
+            "accuracy": partial(forwards_page.delta_table, per_forward()),
+            "partial updates": partial(partial_updates.markdown, updates)}
 
 
 def growth() -> dict:
@@ -221,7 +226,7 @@ def documents() -> dict[Path, str]:
         area: filled(area.read_text(), resources=resource_table),
         page: filled(page.read_text(), **report_parts()),
         readme: filled(readme.read_text(), results=results_table, demo=terminal),
-        delta: filled(delta.read_text(), **{"partial updates": partial_updates_table}),
+        delta: filled(delta.read_text(), **delta_parts()),
         fqt: filled(fqt.read_text(), **firmware_parts()),
         es: filled(es.read_text(), tuning=tuning_table),
         timing: filled(timing.read_text(), timing=timing_table),

@@ -117,6 +117,17 @@ of what float backpropagation recovers is recovered ({levels}).
                         remarks(found), *(part(found, *group) for group in GROUPS)]) + "\n"
 
 
+def delta_table(found) -> str:
+    """Rule delta beside np at the same numbers of forwards, on all data."""
+    of = {(one["row"]["name"], one["data"]): curve(one) for one in found["results"]}
+    rules, points = {"delta": "delta", "np": "np, K = 8"}, (1000, 4000, 32000)
+    return table(
+        ["", "before", *(f"{rule}, {n:,}" for rule in rules for n in points)],
+        [[f"`{name}`", f"{before:.1f}",
+          *(f"{of[row, name][n].mean():.1f}" for row in rules.values() for n in points)]
+         for name, (before, _) in found["levels"].items()])
+
+
 def plot(found, path: Path) -> None:
     """Accuracy against forwards, a panel for each data set."""
     import matplotlib

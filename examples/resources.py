@@ -17,7 +17,7 @@ from hwgen.recover import core_for
 EXAMPLE = "mnist"
 FOLDER = Path("build") / "resources"
 RULES = {"np": ("np",), "np --multipliers": ("np",), "qzo": ("qzo",), "es": ("es",),
-         "np,es": ("np", "es")}
+         "np,es": ("np", "es"), "delta --train fc3": ("delta",)}
 
 
 def rows_to_run() -> dict[str, dict]:
@@ -34,6 +34,8 @@ def rows_to_run() -> dict[str, dict]:
 
 def measure(name: str, core: dict, network, inference: Path) -> dict:
     """One row: what learning adds, and the cycles of a sample."""
+    if " --train " in name:
+        network = network.with_trainable(name.split(" --train ")[1].split())
     manifest = build(network, FOLDER / "_".join(name.replace("--", "").replace(",", " ").split()),
                      **core)
     found = report.report(manifest, inference)
@@ -59,6 +61,15 @@ def markdown(found: dict) -> str:
         lines.append(f"| `{name}` | {' | '.join(cells)} | {row['percent']['KU040']['lut']:.2f} | "
                      f"{lanes} |")
     return "\n".join(lines)
+
+
+def delta_sentence(found: dict) -> str:
+    """What rule delta adds, beside rule np."""
+    rows = {row["name"]: row["added"] for row in found["rows"]}
+    of, np_ = ("{lut:,} LUT, {ff:,} FF and {bram36:g} BRAM36".format(**rows[name])
+               for name in ("delta --train fc3", "np"))
+    return (f"With only fc3 of `mnist` trainable: {of} beside the inference core.\n"
+            f"Rule `np` on fc1 and fc3 adds {np_}.")
 
 
 def main() -> None:
