@@ -10,7 +10,7 @@ import argparse
 import functools
 import json
 import os
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -377,9 +377,7 @@ def main() -> None:
     study |= {"sets": sets(), "np": {"settings": NP, "of": NP_OF, "layers": LAYERS,
                                      "layers_of": LAYERS_OF, "residual": RESIDUAL},
               "float": {"rounds": ROUNDS, "samples": ROUND, "rate": ADAM_RATE,
-                        "batch": ADAM_BATCH},
-              "es_defaults": {rule: asdict(Settings(rule="es", **options))
-                              for rule, options in DEFAULTS.items()}}
+                        "batch": ADAM_BATCH}}
     for name in args.only:
         study[name] = section(name, args.seeds, args.jobs)
         args.output.parent.mkdir(parents=True, exist_ok=True)
