@@ -12,6 +12,14 @@ from .rules.node_probe import MAX_PROBES
 RULES = ("es", "np")                # position = value of the register field
 
 
+def check_limits(settings, limits: dict[str, tuple]) -> None:
+    """Raise ValueError for an attribute that is not within its (least, greatest)."""
+    for name, (low, high) in limits.items():
+        value = getattr(settings, name)
+        if not low <= value <= high:
+            raise ValueError(f"{name} must be {low} to {high}, not {value}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Run-time settings of the core: the fields of its registers.
@@ -125,9 +133,7 @@ class Settings:
                   "skip": (0, (1 << LOSS_WIDTH) - 1), "vote": (0, (1 << es.VOTE_WIDTH) - 1),
                   "start": (0, (1 << LOSS_WIDTH) - 1), "stop": (0, self.start), "sharp": (0, 7),
                   "lmax": (0, ONE), "lmin": (0, self.lmax), "standardize": (0, ONE)}
-        for name, (low, high) in limits.items():
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} must be {low} to {high}, not {getattr(self, name)}")
+        check_limits(self, limits)
         if self.fitness not in es.FITNESSES:
             raise ValueError(f"fitness must be one of {es.FITNESSES}, not {self.fitness!r}")
         if self.sparse not in directions.SPARSE:

@@ -313,9 +313,9 @@ def test_firmware_modes(tmp_path, capsys, mode):
 @pytest.mark.parametrize("arguments, message", [
     (["nope"], "unknown example 'nope'; there are digits, depthwise, fashion, mnist, speech, ecg"),
     (["none.npz"], "none.npz: there is no such file; write one with hwgen.firmware.save"),
-    (["digits", "--skip", "99999"], "skip is 99999; choose 0 to 16383"),
-    (["digits", "--lmin", "0.5", "--lmax", "0.25"], "lmin is 128; choose 0 to 64"),
-    (["digits", "--mode", "uint8", "--lr", "-1"], "lr is -1.0; choose 0 to 1024"),
+    (["digits", "--skip", "99999"], "skip must be 0 to 16383, not 99999"),
+    (["digits", "--lmin", "0.5", "--lmax", "0.25"], "lmin must be 0 to 64, not 128"),
+    (["digits", "--mode", "uint8", "--lr", "-1"], "lr must be 0 to 1024, not -1.0"),
     (["digits", "--mode", "uint8", "--lr-shift", "3"],
      "mode uint8 takes no --lr-shift; it has --lr, --batch, --standardize, --moving-errors, "
      "--floor-errors, --lmin, --lmax"),

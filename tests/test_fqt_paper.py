@@ -207,7 +207,7 @@ def test_refused():
     for name, value, choice in (("lr", -1, "0 to 1024"), ("batch", 0, "1 to 65535"),
                                 ("batch", 1 << 16, "1 to 65535"), ("lmax", 257, "256 to 256"),
                                 ("lmin", 257, "0 to 256")):
-        with pytest.raises(ValueError, match=f"{name} is {value}; choose {choice}"):
+        with pytest.raises(ValueError, match=f"{name} must be {choice}, not {value}"):
             Settings(**{name: value})
     layers = sequential((1, 20_000, 1), dense(2))
     with pytest.raises(ValueError, match="dense1: a sum of 20000 products; at most 16384 of two "

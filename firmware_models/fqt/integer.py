@@ -24,6 +24,7 @@ import numpy as np
 from ..formats import Fixed
 from ..loss import LOSS_WIDTH, cross_entropy, head_error
 from ..partial_updates import ONE, k_of, top_k
+from ..settings import check_limits
 from .layers import Layer, mean
 
 INPUT_FRAC = 7
@@ -70,12 +71,9 @@ class Settings:
     skip: int = 0
 
     def __post_init__(self):
-        for name, low, high in (("lr_shift", -8, 24), ("lr_decay", 0, (1 << 31) - 1),
-                                ("lmin", 0, self.lmax), ("lmax", self.lmin, ONE),
-                                ("skip", 0, (1 << LOSS_WIDTH) - 1)):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ValueError(f"{name} is {value}; choose {low} to {high}")
+        check_limits(self, {
+            "lr_shift": (-8, 24), "lr_decay": (0, (1 << 31) - 1), "lmin": (0, self.lmax),
+            "lmax": (self.lmin, ONE), "skip": (0, (1 << LOSS_WIDTH) - 1)})
 
 
 @dataclass

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..partial_updates import ONE, k_of, top_k
+from ..settings import check_limits
 from .affine import LIMIT, F, clipped, follow, quantize, round_half_up, scale_of, span, total, whole
 from .layers import Layer, mean
 from .softmax import head_error
@@ -73,11 +74,8 @@ class Settings:
     lmax: int = ONE
 
     def __post_init__(self):
-        for name, low, high in (("lr", 0, 1 << 10), ("batch", 1, (1 << 16) - 1),
-                                ("lmin", 0, self.lmax), ("lmax", self.lmin, ONE)):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ValueError(f"{name} is {value}; choose {low} to {high}")
+        check_limits(self, {"lr": (0, 1 << 10), "batch": (1, (1 << 16) - 1),
+                            "lmin": (0, self.lmax), "lmax": (self.lmin, ONE)})
 
 
 @dataclass

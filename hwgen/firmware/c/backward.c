@@ -51,7 +51,7 @@ static void choose(const layer_t *l, uint32_t *sums, int lost, int frac,
     uint32_t sum = total < SUM_MAX ? (uint32_t)total : SUM_MAX;
     if (sum > l->range->error_max)
         l->range->error_max = sum;
-    top_k(sums, rows, k_of(sum, l->range->error_max, rows, settings->lmin, settings->lmax));
+    top_k(sums, rows, k_of(sum, l->range->error_max, settings->lmin, settings->lmax, rows));
 }
 
 /* Of one row: what its errors add to, and what they were. */

@@ -105,7 +105,7 @@ static void choose(const network_t *net, const layer_t *l, int floats, float sca
         e = (uint32_t)whole((float)total * (scale * 0x1p16f), SUM_MAX);
     if (e > l->range->error_max)
         l->range->error_max = e;
-    top_k(size, n, k_of(e, l->range->error_max, n, settings->lmin, settings->lmax));
+    top_k(size, n, k_of(e, l->range->error_max, settings->lmin, settings->lmax, n));
     for (int i = 0; i < n_out(&l->g); i++)
         if (!size[i % n]) {
             if (floats)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "partial_updates.h"
 
-int k_of(uint32_t e, uint32_t most, int n, int lmin, int lmax) {
+int k_of(uint32_t e, uint32_t most, int lmin, int lmax, int n) {
     uint64_t num = ((uint64_t)lmin * most + (uint64_t)e * (uint64_t)(lmax - lmin)) * (uint64_t)n;
     uint64_t level = (uint64_t)most << 8;
     int k = 0;

@@ -12,7 +12,7 @@ enum {
 };
 
 /* How many of n structures learn; e, most <= SUM_MAX: a layer's errors, and the largest so far. */
-int k_of(uint32_t e, uint32_t most, int n, int lmin, int lmax);
+int k_of(uint32_t e, uint32_t most, int lmin, int lmax, int n);
 
 /* Each magnitude becomes 1 where it is one of the k largest, of equal ones the first, else 0. */
 void top_k(uint32_t *magnitudes, int n, int k);
