@@ -172,6 +172,7 @@ def netlist(network: Network, folder: Path, name: str, *, samples: int, console,
 def place_and_route(network: Network, folder: Path, *, part: str, seeds, jobs: int | None, console,
                     **options) -> dict:
     """Clock of the core on an ECP5; write ``pnr.json`` and show it."""
+    pnr.tools(part)         # what cannot be run is refused before anything is built
     manifest = build(network, folder, **options)
     with progress_bar(console) as bar:
         task = bar.add_task("nextpnr (minutes each)", total=len(seeds))

@@ -43,6 +43,19 @@ KINDS = {"LUT4": "lut", "CCU2C": "lut", "TRELLIS_DPR16X4": "lut", "TRELLIS_FF": 
 LUTS = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6}
 
 
+def tools(part: str) -> dict[str, str]:
+    """Versions of the tools for a part.
+
+    Raises
+    ------
+    HwgenError
+        For an unknown part, or when a tool is not installed.
+    """
+    if part not in PARTS:
+        raise HwgenError(f"unknown part {part!r}; there are {', '.join(PARTS)}")
+    return {name: yosys.release(name) for name in (yosys.PACKAGE, PACKAGE)}
+
+
 def place_and_route(manifest_path: Path, *, part: str = DEFAULT_PART, seeds=(1, 2, 3),
                     jobs: int | None = None, advance=None) -> dict:
     """Synthesize the core for ECP5, place and route it with several seeds, sum up what came out.
@@ -75,9 +88,7 @@ def place_and_route(manifest_path: Path, *, part: str = DEFAULT_PART, seeds=(1, 
     """
     manifest_path = Path(manifest_path)
     manifest = read_manifest(manifest_path)
-    if part not in PARTS:
-        raise HwgenError(f"unknown part {part!r}; there are {', '.join(PARTS)}")
-    versions = {name: yosys.release(name) for name in (yosys.PACKAGE, PACKAGE)}
+    versions = tools(part)
     folder = manifest_path.parent / FOLDER
     folder.mkdir(exist_ok=True)
     source = (manifest_path.parent / manifest["verilog"]).read_text(encoding="utf-8")
