@@ -302,13 +302,14 @@ def arrays(network: Network, residual: int, *, stage=(), options=(), counters=()
     Parameters
     ----------
     stage, options, counters : tuple of str
-        A rule's own fields of these records, all 0.
+        A rule's own fields of these records, all 0. They stand first: numba takes a record that
+        begins with all fields of another for that one, and warns.
     constants : dict of str to int
         Its own constants.
     narrow_masters : bool
         Whether masters have the codes' type, where it can hold them; else they are int64.
     """
-    stages = np.zeros(len(network.parts), record(*STAGE, *stage))
+    stages = np.zeros(len(network.parts), record(*stage, *STAGE))
     casts = np.zeros((len(network.parts), 4), CAST)
     layers, layer_casts, parameters = [], [], []
     x_at = w_at = j_at = widest = 0
@@ -351,12 +352,12 @@ def arrays(network: Network, residual: int, *, stage=(), options=(), counters=()
         layer_casts=np.array(layer_casts, CAST), parameters=np.array(parameters, np.int64),
         logit=np.array([cast(network.stages[-1].result.frac, LOGIT)],
                                                    CAST),
-        constants=filled((*CONSTANTS, *(constants or {}), DIGEST), residual=residual,
+        constants=filled((*(constants or {}), *CONSTANTS, DIGEST), residual=residual,
                          exp_frac=loss.EXP_FRAC, d_max=loss.D_MAX,
                          loss_max=(1 << loss.LOSS_WIDTH) - 1, average_frac=loss.AVERAGE_FRAC,
                          average_shift=loss.AVERAGE_SHIFT, decays_max=DECAYS_MAX,
                          drift_period=drift.PERIOD, drift_delay=drift.DELAY, **(constants or {})),
-        options=filled((*OPTIONS, *options)), counters=filled((*COUNTERS, *counters)),
+        options=filled((*options, *OPTIONS)), counters=filled((*counters, *COUNTERS)),
         exp_table=np.array(loss.EXP_TABLE, np.int64), log_table=np.array(loss.LOG_TABLE, np.int64),
         masters=zeros(w_at, narrow if narrow_masters else np.int64), bias_masters=zeros(j_at),
         codes=zeros(w_at, narrow), totals=zeros(outputs, narrow), bias=zeros(j_at),

@@ -1,4 +1,5 @@
 """What numba keeps of the compiled models is not what stood in a shared file before a change."""
+import itertools
 import shutil
 import subprocess
 import sys
@@ -47,6 +48,19 @@ def test_a_change_is_compiled(tmp_path):
     assert text.count(old) == 1
     path.write_text(text.replace(old, "return min((below[label] << 4) + log_sum, 7)"))
     assert run() == [0, 7] and loss != 7
+
+
+def test_no_record_is_taken_for_another():
+    """In one process, numba compiled a function for the records of each learner."""
+    network = small_network((6, 5, 4), (0, 1))
+    learners = [compiled.arrays(network, 0)] + [
+        kind(network, Settings(rule=rule, layers=(0, 1)))._arrays._asdict()
+        for kind, rule in ((FastLearner, "np"), (FastEvolution, "es"))]
+    for name in ("stages", "constants", "options", "counters"):
+        types = {numba.from_dtype(arrays[name].dtype) for arrays in learners}
+        assert len(types) == 3
+        for one, other in itertools.permutations(types, 2):
+            assert one.can_convert_to(None, other) is None, name
 
 
 @pytest.mark.parametrize("kind, rule, called", [
