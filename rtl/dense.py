@@ -5,14 +5,16 @@ from amaranth.lib.wiring import In, Out
 
 from firmware_models.branches import Add
 from firmware_models.network import Stage
-from firmware_models.rules.node_probe import MAX_PROBES
+from firmware_models.rules.node_probe import MAX_PROBES, amplitude_shift
 
 from .activation import activate
 from .branches import Branches, add
 from .constant_product import ConstantProduct
 from .multiply_accumulate import multiply_accumulate
+from .node_noise import NODE_NOISE
 from .probe_drain import ProbeDrain
 from .requantize import requantize
+from .select import select
 from .shapes import address, assign_tag, field_of, lane, shape_of
 
 __all__ = ["DenseEngine"]
@@ -78,8 +80,8 @@ class DenseEngine(wiring.Component):
         `line_rate`: ``bias_addr`` is a word of a base pass, its last.
     count : ``In``
         `probes`: probes of each base pass whose tag asks for them.
-    noise_addr, noise_k : ``Out``; noise : ``In``, one per drain lane
-        `probes`: word and probe, and what to add.
+    noise_en : ``Out(1)``; noise_addr, noise_k : ``Out``; noise : ``In``, one per drain lane
+        `probes`: word and probe, and what to add, in steps of the smallest amplitude.
     drawn : ``Out(1)``; active : ``Out(drain_lanes)``; drawn_addr : ``Out``; drawn_last : ``Out(1)``
         `probes`: a word of a base pass that will be probed, its active nodes, and whether it is the
         last. If the activation takes no cycles, it is the word on the output.
@@ -93,8 +95,9 @@ class DenseEngine(wiring.Component):
         if probes is not None:
             members |= {
                 "count": In(range(MAX_PROBES + 1)),
-                "noise_addr": Out(address(stage.drain_words)), "noise_k": Out(range(MAX_PROBES)),
-                "noise": In(signed(dense.accum.width)).array(stage.drain_lanes),
+                "noise_en": Out(1), "noise_addr": Out(address(stage.drain_words)),
+                "noise_k": Out(range(MAX_PROBES)),
+                "noise": In(NODE_NOISE).array(stage.drain_lanes),
                 "drawn": Out(1), "active": Out(stage.drain_lanes),
             }
             if stage.delay_cycles:
@@ -216,7 +219,7 @@ class DenseEngine(wiring.Component):
                 m.d.comb += self.reserve.eq(1)
                 m.d.sync += [draining.eq(1), word.eq(0)]
             is_probe = probes.probe
-            noise = [Mux(probes.again, self.noise[c], 0) for c in range(stage.drain_lanes)]
+            noise = [value << amplitude_shift(dense.accum, 0) for value in self.noise]
             probe_tag = {
                 "probe": is_probe | field_of(self.bias_tag, "probe"),
                 "more": probes.pending | field_of(self.bias_tag, "more"),
@@ -242,13 +245,14 @@ class DenseEngine(wiring.Component):
                 self.o_data.eq(branches.o_data),
             ]
         for c in range(stage.drain_lanes):
-            chain = Array(hold[c * drain_words:(c + 1) * drain_words])
+            sums = select(m, f"sums{c}", hold[c * drain_words:(c + 1) * drain_words],
+                          self.bias_addr)
             picked, held = Signal(shape_of(dense.accum)), Signal(shape_of(dense.accum))
             pre = Signal(shape_of(dense.accum), name=f"pre{c}")
             # Sums of constant logic have their bias.
             bias = 0 if dense.constant else requantize(
                 m, lane(self.bias_data, c, dense.bias), dense.bias.frac, dense.accum)
-            m.d.sync += [picked.eq(chain[self.bias_addr]), held.eq(picked + noise[c]),
+            m.d.sync += [picked.eq(sums), held.eq(picked + noise[c]),
                          pre.eq(held + bias)]
             y = requantize(m, pre, dense.accum.frac, dense.result)
             source, at = dense.result, 3
@@ -286,7 +290,8 @@ class DenseEngine(wiring.Component):
                              self.drawn_last.eq(addr[3] == drain_words - 1)]
             nodes = [outputs.word_select(c, stage.result.width) for c in range(stage.drain_lanes)]
             m.d.comb += [
-                self.noise_addr.eq(addr[1]), self.noise_k.eq(probes.k),
+                self.noise_en.eq(probes.again), self.noise_addr.eq(addr[1]),
+                self.noise_k.eq(probes.k),
                 self.drawn.eq(drained[2] & probes.draws),
                 self.active.eq(Cat(y.any() for y in nodes) if stage.gated else -1),
             ]

@@ -189,8 +189,10 @@ class LossUnit(wiring.Component):
         m.d.sync += log_below.eq(total_below)
         loss = Signal(LOGIT.width + 5)
         logarithm = Signal(range((total_width - EXP_FRAC) << 8))
+        # log2(1 + f) is f and little more, which takes a smaller table.
+        more = Array(entry - f for f, entry in enumerate(LOG_TABLE))[fraction]
         m.d.comb += [
-            logarithm.eq((position - EXP_FRAC << 8) + Array(LOG_TABLE)[fraction]),
+            logarithm.eq(Cat((fraction + more)[:8], position - EXP_FRAC)),
             loss.eq((log_below << 4) + logarithm),
         ]
         if self.head is not None:

@@ -57,24 +57,20 @@ def node_errors(m, probe, fsm, walk, k, delta, counts, mask, head):
     walking = probing | in_head | coefficients | fsm.ongoing("CLEAR")
 
     # FIRE: the error's magnitude in units of 2**shift, and what remains of it.
-    # The shifts stand still while nodes are walked: they and what follows from them alone wait
-    # in registers, and one bit of magnitude needs no shifter.
+    # The shift stands still while a stage's nodes are walked: it waits in a register, with a mask
+    # of the bits that reach it, and one bit of magnitude needs no shifter. The stage is known a
+    # cycle before its walk, in WAIT.
     limit, fraction = (1 << probe.bits) - 1, FRACTION[probe.bits]
-    kinds = []
-    for name, base in (("hidden", probe.lr_shift), ("head", probe.head_shift)):
-        total, now = Signal(5, name=f"total_{name}"), Signal(range(SHIFT_MAX + 1))
-        shift, unit, reach = (Signal(shape, name=f"{what}_{name}") for what, shape in (
-            ("shift", now.shape()), ("unit", ERROR.width), ("reach", ERROR.width)))
-        m.d.comb += [
-            total.eq(base + probe.decays),
-            now.eq(Mux(total[4], SHIFT_MAX - fraction,
-                       Mux(total < fraction, 0, total - fraction) if fraction else total)),
-        ]
-        m.d.sync += [shift.eq(now), unit.eq(1 << now), reach.eq(-1 << now)]
-        kinds.append((shift, unit, reach))
-    shift, unit, reach = kinds[0] if head is None else (
-        Mux(walk.stage == head, of_head, of_hidden)
-        for of_hidden, of_head in zip(*kinds, strict=True))
+    total, now = Signal(5), Signal(range(SHIFT_MAX + 1))
+    shift, reach = Signal.like(now), Signal(ERROR.width)
+    of_head = 0 if head is None else walk.stage == head
+    m.d.comb += [
+        total.eq(Mux(of_head, probe.head_shift, probe.lr_shift) + probe.decays),
+        now.eq(Mux(total[4], SHIFT_MAX - fraction,
+                   Mux(total < fraction, 0, total - fraction) if fraction else total)),
+    ]
+    m.d.sync += [shift.eq(now), reach.eq(-1 << now)]
+    unit = reach & ~(reach << 1)
     fire, magnitude = Signal(probe.bits), Signal(ERROR.width)
     m.d.comb += [
         magnitude.eq(Mux(error[-1], ~error, error)),

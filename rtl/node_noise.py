@@ -6,12 +6,15 @@ from amaranth.lib.wiring import In, Out
 from firmware_models import noise as model
 from firmware_models.network import Stage
 from firmware_models.noise import BITS, SERIAL_TAPS
-from firmware_models.rules.node_probe import MAX_PROBES, amplitude_shift
+from firmware_models.rules.node_probe import MAX_PROBES
 
 from .noise import start_state
 from .shapes import address
 
-__all__ = ["NodeNoise"]
+__all__ = ["NODE_NOISE", "NodeNoise"]
+
+SIGMA = 3                               # bits of the amplitude's logarithm
+NODE_NOISE = signed(2 ** SIGMA + 1)     # +-2**sigma
 
 
 class NodeNoise(wiring.Component):
@@ -37,8 +40,8 @@ class NodeNoise(wiring.Component):
     -------
     draw : ``In(1)``; active : ``In(drain_lanes)``; w_addr : ``In``; last : ``In(1)``
         A word of a base pass that will be probed leaves; these nodes are active; it is the last.
-    addr, k, sigma : ``In``; noise : ``Out`` signed, one per drain lane
-        Noise of probe k in word ``addr``.
+    en : ``In(1)``; addr, k, sigma : ``In``; noise : ``Out`` signed, one per drain lane
+        Noise of probe k in word ``addr``, in steps of the smallest amplitude; 0 without ``en``.
     r_word, r_lane, r_slot : ``In``; negative, r_active : ``Out(1)``
         Sign s_j and activity of a node, for the node errors.
     restart : ``In(1)``; seed : ``In(32)``
@@ -46,12 +49,11 @@ class NodeNoise(wiring.Component):
 
     def __init__(self, stage: Stage, *, generator: int):
         self.stage, self.generator = stage, generator
-        width = stage.dense.accum.width
         super().__init__({
             "draw": In(1), "active": In(stage.drain_lanes),
             "w_addr": In(address(stage.drain_words)), "last": In(1),
-            "addr": In(address(stage.drain_words)), "k": In(range(MAX_PROBES)), "sigma": In(3),
-            "noise": Out(signed(width)).array(stage.drain_lanes),
+            "addr": In(address(stage.drain_words)), "k": In(range(MAX_PROBES)),
+            "sigma": In(SIGMA), "en": In(1), "noise": Out(NODE_NOISE).array(stage.drain_lanes),
             "r_word": In(address(stage.drain_words)), "r_lane": In(address(stage.drain_lanes)),
             "r_slot": In(1), "negative": Out(1), "r_active": Out(1),
             "restart": In(1), "seed": In(BITS),
@@ -92,18 +94,14 @@ class NodeNoise(wiring.Component):
 
         # PROBE: the row of the Hadamard matrix is the parity of k & j.
         m.d.comb += at_drain.addr.eq(Cat(self.addr[:addr_bits], drawn_slot))
-        base, width = amplitude_shift(stage.dense.accum, 0), stage.dense.accum.width
         for lane in range(lanes):
             node = self.addr + words * lane
             minus = Signal(name=f"minus{lane}")
-            m.d.comb += minus.eq(at_drain.data[lane] ^ (node & self.k).xor())
+            m.d.comb += minus.eq(self.en & (at_drain.data[lane] ^ (node & self.k).xor()))
             # -2**n is a one at bit n and at every bit above it: no negation.
-            largest = 2 ** len(self.sigma) - 1
-            bits = [Const(0, 1)] * min(base, width)
-            bits += [(self.sigma == n) | (minus & (self.sigma < n) if n else 0)
-                     for n in range(largest + 1)]
-            bits += [minus] * max(width - len(bits), 0)
-            m.d.comb += self.noise[lane].eq(Cat(bits))
+            bits = [self.en & (self.sigma == n) | (minus & (self.sigma < n) if n else 0)
+                    for n in range(len(self.noise[lane]) - 1)]
+            m.d.comb += self.noise[lane].eq(Cat(*bits, minus))
 
         m.d.comb += [
             at_errors.addr.eq(Cat(self.r_word[:addr_bits], self.r_slot)),

@@ -16,6 +16,7 @@ from .directions import settings_members
 from .fused_commit import fused_commit
 from .neighbour import Neighbour
 from .perturbation import perturbed, perturbed_biases
+from .select import select
 from .shadow_memory import ShadowMemory
 from .shapes import address, tag_layout
 from .sweep_commit import sweep_commit
@@ -199,14 +200,14 @@ class WeightMemory(wiring.Component):
         ]
 
         # Read-back: one master, sign-extended; only the bits of the index that lanes need count.
-        def selected(masters):
-            return Array(masters)[self.window_lane[:address(len(masters)).width]]
+        def selected(what, masters):
+            return select(m, f"window_{what}", masters, self.window_lane).as_signed()
 
         m.d.comb += self.window_data.eq(
-            Mux(self.window_word < words, selected(codes), selected(bias_codes)))
+            Mux(self.window_word < words, selected("weight", codes), selected("bias", bias_codes)))
         if "momentum" in self.options:
             with m.If(self.window_word >= COUNTER_WORD):
-                m.d.comb += self.window_data.eq(selected([
+                m.d.comb += self.window_data.eq(selected("momentum", [
                     update.counters.word_select(lane, COUNTER_WIDTH).as_signed()
                     for lane in range(lanes)]))
         return m
