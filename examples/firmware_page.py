@@ -3,8 +3,8 @@ from hwgen.firmware import example
 
 # Deutel et al. 2024, Fashion-MNIST from scratch, a network of the same kind.
 PAPER = {"uint8": 76.1, "mixed": 79.9, "float32": 84.0}
-# Smallest and largest part of a layer that learns from a sample.
-PARTS = ((1, 1), (0.5, 1), (0.1, 1), (0.1, 0.1))
+# Runs with less to learn from a sample: all, parts of each layer, samples left out, fewer bits.
+PARTS = ("", "-0.5-1", "-0.1-1", "-0.1-0.1", "-0.1-0.1-32", "-bits")
 ON_BOARDS = ("uint8-1", "uint8-0.5", "uint8-0.1", "mixed", "float32")
 
 
@@ -36,22 +36,29 @@ def table(runs: dict[str, dict]) -> str:
 
 
 def partial_table(runs: dict[str, dict]) -> str:
-    """Accuracy and backward instructions on the M4 with parts of each layer."""
-    lines = ["| | " + " | ".join(f"lmin {lmin}, lmax {lmax}" for lmin, lmax in PARTS) + " |",
-             "|---" * (1 + len(PARTS)) + "|"]
+    """Accuracy and backward instructions on the M4 with less to learn from a sample."""
+    lines = ["| | lmin, lmax | skip, bit | error bits | rate | samples that learn | accuracy | lost | "
+             "backward instructions | fewer |", "|---" * 10 + "|"]
     for name, task in example.TASKS.items():
-        if not task.pretraining:
-            continue
-        cells, whole = [], None
-        for lmin, lmax in PARTS:
-            run = runs[f"{name}.firmware" + (f"-{lmin}-{lmax}" if lmin < 1 else "")]
-            m4 = run["cores"]["m4"]
-            back = m4["train_instructions"] - m4["predict_instructions"]
-            whole = whole or back
-            cells.append(f"{run['after']:.1f} %, {back:,}"
-                         + (f", {whole / back:.1f}x fewer" if lmin < 1 else ""))
-        lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
+        whole = runs[f"{name}.firmware"]
+        for kind in PARTS if task.pretraining else ():
+            run = runs[f"{name}.firmware{kind}"]
+            used, back = run["settings"], _backward(run)
+            learned = sum(one["learned"] for one in run["runs"]) / len(run["runs"])
+            lines.append(
+                f"| {f'`{name}`' if run is whole else ''} | {used['lmin'] / 256:.2g}, "
+                f"{used['lmax'] / 256:.2g} | {used['skip'] / 256:g} | {used['error_bits']} | "
+                f"2^-{used['lr_shift']} | {100 * learned:.0f} % | {run['after']:.1f} % | "
+                + (" | " if run is whole else f"{whole['after'] - run['after']:.1f} | ")
+                + f"{back:,} | "
+                + ("|" if run is whole else f"{_backward(whole) / back:.1f}x |"))
     return "\n".join(lines)
+
+
+def _backward(run: dict) -> int:
+    """Instructions of a training step that a prediction does not have, on the M4."""
+    m4 = run["cores"]["m4"]
+    return m4["train_instructions"] - m4["predict_instructions"]
 
 
 def modes_table(found: dict) -> str:

@@ -25,11 +25,12 @@ from hwgen import example, firmware
 
 FOLDER, DOCUMENTS = Path("build") / "results", Path("docs") / "results"
 SEEDS, RECOVERY = "--seeds 1 2 3", ("recover.json", "recover.png")
-# Smallest and largest part of each layer that learns, and the learning rate's exponent: chosen on
-# validation samples.
-PARTS = {"mnist": (("0.5", "1", 8), ("0.1", "1", 9), ("0.1", "0.1", 9)),
-         "speech": (("0.5", "1", 7), ("0.1", "1", 8), ("0.1", "0.1", 8)),
-         "ecg": (("0.5", "1", 7), ("0.1", "1", 8), ("0.1", "0.1", 7))}
+# Less to learn from a sample. Learning rates and thresholds were chosen on validation samples.
+PARTS = {name: {"-0.5-1": "--lmin 0.5", "-0.1-1": "--lmin 0.1", "-0.1-0.1": "--lmin 0.1 --lmax 0.1",
+                "-0.1-0.1-32": "--lmin 0.1 --lmax 0.1 --skip 32", "-bits": bits}
+         for name, bits in (("mnist", "--error-bits 1 --skip 128"),
+                            ("speech", "--error-bits 1 --skip 64"),
+                            ("ecg", "--error-bits 1 --skip 64 --lr-shift 8"))}
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ def _study(name: str, *figures: str, spreads: bool = False) -> Run:
 
 def _firmware(name: str, options: str = "", kind: str = "") -> Run:
     title = f"{name}.firmware{kind}"
+    if name in PARTS and "--mode" not in options:       # how much a sample costs changes on the way
+        options += f" --board-samples {firmware.example.task(name).samples}"
     return Run(title, f"hwgen firmware {name} {SEEDS} {options} -o {{}}",
                {"firmware.json": f"{title}.json"})
 
@@ -88,8 +91,8 @@ RUNS = (
            spreads=True),
     *map(_study, ("modes", "beside", "partial_updates")), _study("day", "day.png"),
     *map(_firmware, firmware.example.TASKS),
-    *(_firmware(name, f"--lmin {lmin} --lmax {lmax} --lr-shift {rate}", f"-{lmin}-{lmax}")
-      for name, parts in PARTS.items() for lmin, lmax, rate in parts),
+    *(_firmware(name, f"{options} --cores m4", kind)
+      for name, parts in PARTS.items() for kind, options in parts.items()),
     *(_firmware(name, f"--mode uint8 --lmin {lmin}", f"-uint8-{lmin}")
       for name in PARTS for lmin in ("1", "0.5", "0.1")),
     *(_firmware("speech", f"--mode {mode}", f"-{mode}") for mode in ("mixed", "float32")),

@@ -20,7 +20,7 @@ NO_INPUT, WRONG_SIZE, WRONG_LABEL, STORAGE_FAILED, NOTHING_SAVED, CORRUPT = rang
 
 SETTINGS = {
     "plain": {}, "partial": dict(lmin=30, lr_shift=4), "skip": dict(skip=300, lr_decay=100),
-    "standardize": dict(standardize=True, lr_shift=8),
+    "standardize": dict(standardize=True, lr_shift=8), "bits": dict(error_bits=2, lmin=100),
     "all": dict(standardize=True, lmin=80, lmax=200, skip=200, lr_shift=8, lr_decay=70)}
 
 
@@ -47,7 +47,7 @@ def test_random_networks(tmp_path, number, request):
     settings = Settings(
         lr_shift=int(rng.integers(-2, 12)), lr_decay=int(rng.choice([0, 7])),
         standardize=bool(rng.random() < 0.4), lmin=int(rng.choice([0, 26, 128, 256])),
-        skip=int(rng.choice([0, 200])))
+        skip=int(rng.choice([0, 200])), error_bits=int(rng.choice([1, 3, 7])))
     mean = rng.uniform(0, 255, layers[0].n_in) if rng.random() < 0.5 else None
     lockstep(layers, started(layers, number, mean=mean, scale=float(rng.choice([0.1, 6, 100]))),
              settings, x, y, tmp_path)

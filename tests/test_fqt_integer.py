@@ -57,14 +57,28 @@ def test_decay():
 
 
 def test_partial_update():
-    """Of two rows with errors of -144 and 139, in 1/256, the first one learns.
+    """Of two hidden rows the one of the larger error learns; in the last layer both do.
 
-    Bytes take one bit less; of a row's sum of errors it is cut off.
+    Inputs [32, 64], outputs [48, 32], logits +-2 sixteenths, errors [139, -139]/256, as bytes
+    [70, -69] in 2**-7. One layer back: 64 * 70 + 64 * 69 = 8896, and -32 * 70 - 32 * 69 = -4448,
+    of which bytes leave out 7 bits: 69 + 34 are the sum, in 2**-7.
     """
-    s = train_step(LAYERS, start(), X, 0, Settings(lr_shift=4, lmin=26, lmax=26))
-    np.testing.assert_array_equal(s.layers["dense1"].master[1], [8320, 8320])
-    assert s.layers["dense1"].master[0, 0] == 16512 + 288
-    assert s.layers["dense1"].error_max == (144 // 2 + 139 // 2) << 9
+    layers = sequential((1, 2, 1), dense(2), dense(2))
+    s = init(layers, {"dense1": [[0.5, 0.5], [0.5, 0.25]], "dense2": [[0.5, -0.25], [-0.5, 0.25]]},
+             {"dense1": [0, 0], "dense2": [0, 0]})
+    after = train_step(layers, s, X, 1, Settings(lr_shift=4, lmin=26, lmax=26)).layers
+    np.testing.assert_array_equal((after["dense1"].master != s.layers["dense1"].master),
+                                  [[True, True], [False, False]])
+    assert (after["dense2"].master != s.layers["dense2"].master).all()
+    assert after["dense1"].error_max == (69 + 34) << 9 and after["dense2"].error_max == 0
+
+
+def test_error_bits():
+    """Errors of [-144, 139]/256 in two bits: [-2, 2] in 2**-2; the step of -2 * 32 has no shift."""
+    s = train_step(LAYERS, start(), X, 0, Settings(lr_shift=6, error_bits=2)).layers["dense1"]
+    np.testing.assert_array_equal(s.master, [[16512 + 64, -16256 + 128], [8320 - 64, 8320 - 128]])
+    with pytest.raises(ValueError, match="error_bits must be 1 to 7, not 8"):
+        Settings(error_bits=8)
 
 
 def test_standardized():

@@ -5,7 +5,7 @@
     acc = sum w x + b                                       x: signed bytes, acc and b: 32 bits
     x' = clip(rnd(acc, f_x + f_w - f_x'), 0, 127)           a ReLU's output
     err_c = p_c - [c == y]                                  softmax to the base 2, as in the core
-    e = clip(rnd(err, s), -127, 127)                        s: the largest error fills 7 bits
+    e = clip(rnd(err, s), -127, 127)                        s: the largest fills error_bits
     err' = sum w e, where x > 0                             one layer back, before w is updated
     g = sum e x,   M -= rnd(g, f_e + f_x + lr_shift - f_w - 8)
 
@@ -32,6 +32,7 @@ FEATURE_MAX = 127
 MEAN_SHIFT = 7              # the mean of an input follows the last 2**7 samples
 MEAN_FRAC = 8
 ERROR_FRAC = 8              # of the softmax's error
+ERROR_BITS = 7              # of a layer's largest error, at most
 BIAS_FRAC = 16
 BIAS_MAX = (1 << 26) - 1
 RESIDUAL_BITS = 8
@@ -55,6 +56,10 @@ class Settings:
         Divide each row's gradient, less its mean, by its mean magnitude, as a power of two.
     lmin, lmax : int
         Smallest and largest part of a layer that learns from a sample, in 1/256.
+        The last layer learns whole: of a few classes' errors that of the right class is always the
+        largest, and a layer that learns from it alone only ever moves up.
+    error_bits : int
+        Of the largest error of a layer, 1 to 7. The fewer, the more errors are 0 and cost nothing.
     skip : int
         Samples with less loss, in 1/256 bit, change nothing.
 
@@ -68,12 +73,13 @@ class Settings:
     standardize: bool = False
     lmin: int = ONE
     lmax: int = ONE
+    error_bits: int = ERROR_BITS
     skip: int = 0
 
     def __post_init__(self):
         check_limits(self, {
             "lr_shift": (-8, 24), "lr_decay": (0, (1 << 31) - 1), "lmin": (0, self.lmax),
-            "lmax": (self.lmin, ONE), "skip": (0, (1 << LOSS_WIDTH) - 1)})
+            "lmax": (self.lmin, ONE), "error_bits": (1, ERROR_BITS), "skip": (0, (1 << LOSS_WIDTH) - 1)})
 
 
 @dataclass
@@ -149,9 +155,9 @@ def rnd(x, shift: int):
     return x << -shift if shift <= 0 else x + (1 << shift - 1) >> shift
 
 
-def normalized(errors, frac: int) -> tuple[np.ndarray, int]:
-    """Errors as 8-bit codes, the largest with 7 bits, and their fraction bits."""
-    shift = max(int(np.abs(errors).max()).bit_length() - 7, 0)
+def normalized(errors, frac: int, bits: int = ERROR_BITS) -> tuple[np.ndarray, int]:
+    """Errors as 8-bit codes, the largest with so many bits, and their fraction bits."""
+    shift = max(int(np.abs(errors).max()).bit_length() - bits, 0)
     return np.clip(rnd(errors, shift), -127, 127), frac - shift
 
 
@@ -246,7 +252,7 @@ def _widen(s: LayerState) -> None:
 def _backward(layers, state: State, kept: _Pass, errors, lr_shift: int, settings) -> None:
     linear = [n for n, layer in enumerate(layers) if layer.is_linear]
     first = min(n for n in linear if layers[n].trainable)
-    errors, frac = _arrived(layers[-1], state, errors, ERROR_FRAC, settings)
+    errors, frac = normalized(errors, ERROR_FRAC, settings.error_bits)
     for n in range(len(layers) - 1, first - 1, -1):
         layer, x = layers[n], kept.inputs[n]
         errors = errors.reshape(layer.positions, layer.rows)
@@ -271,7 +277,7 @@ def _backward(layers, state: State, kept: _Pass, errors, lr_shift: int, settings
 def _arrived(layer: Layer, state: State, errors, frac: int, settings) -> tuple[np.ndarray, int]:
     """Errors of what a layer delivers, behind pools that follow it, as bytes: those that count."""
     sums = np.abs(errors).reshape(-1, layer.rows).sum(0)
-    codes, coded = normalized(errors, frac)
+    codes, coded = normalized(errors, frac, settings.error_bits)
     return _chosen(state.layers[layer.name], codes.reshape(-1, layer.rows), sums >> frac - coded,
                    coded, settings), coded
 

@@ -45,6 +45,8 @@ def _arguments(sub) -> None:
                        help="learning rate 2**-N")
     learn.add_argument("--lr-decay", type=int, default=argparse.SUPPRESS, metavar="N",
                        help="halve it every N samples; 0: never")
+    learn.add_argument("--error-bits", type=int, default=argparse.SUPPRESS, metavar="N",
+                       help="bits of a layer's largest error, 1 to 7: the fewer, the more are 0")
     learn.add_argument("--skip", type=int, default=argparse.SUPPRESS, metavar="LOSS",
                        help="samples with less loss, in 1/256 bit, change nothing")
     learn = sub.add_argument_group("learning, modes uint8, mixed, float32")

@@ -46,8 +46,9 @@ def run(name: str, folder, *, mode: str = "integer", cores, samples: int, board_
     Returns
     -------
     dict
-        Contents of ``firmware.json``: accuracies in percent on the test split, and for each core
-        instructions a sample and bytes.
+        Contents of ``firmware.json``: accuracies in percent on the test split, for each core
+        instructions a sample and bytes, and for each seed the part of the samples that it learned
+        from.
 
     Raises
     ------
@@ -68,12 +69,13 @@ def run(name: str, folder, *, mode: str = "integer", cores, samples: int, board_
             found = _compared(task, state, settings, place, firmware, x[:board_samples],
                               y[:board_samples], x_test, cores)
             firmware.reset()
+        learned = 0
         for n, (sample, label) in enumerate(zip(x, y, strict=True)):
-            firmware.train_step(sample, label)
+            learned += firmware.train_step(sample, label) >= getattr(settings, "skip", 0)
             if n % 100 == 99:
                 advance(100)
         after = firmware.predict(x_test)
-        runs.append({"seed": seed,
+        runs.append({"seed": seed, "learned": learned / samples,
                      "before": example.accuracy(before, y_test, task.balanced),
                      "after": example.accuracy(after, y_test, task.balanced)})
     summary = {

@@ -11,27 +11,41 @@ enum { BIAS_MAX = (1 << 26) - 1 };
 
 static uint32_t magnitude(int32_t x) { return (uint32_t)(x < 0 ? -x : x); }
 
-/* Errors become 0 where their input x, if there is one, is off. Leaves the sum of the absolute
- * errors of each row, 64 bits, in `sums`; returns how many bits errors lose as bytes, the largest
- * with 7 bits, or -1 where all are 0. */
-static int arrive(int32_t *errors, const int8_t *x, int n, int rows, uint32_t *sums) {
-    uint32_t bits = 0;
-    for (int r = 0; r < rows; r++) {
-        uint64_t sum = 0;
-        for (int i = r; i < n; i += rows) {
-            if (x && x[i] <= 0) {
-                errors[i] = 0;
-                continue;
-            }
+/* Errors of a row become 0 where their input is off. Returns the sum of their magnitudes, and adds
+ * to `bits`, which gets as long as the largest of them. */
+static uint64_t arrive_row(int32_t *errors, const int8_t *x, int n, int rows, uint32_t *bits) {
+    uint64_t sum = 0;
+    uint32_t found = 0;
+    for (int i = 0; i < n; i += rows) {
+        if (x[i] <= 0) {
+            errors[i] = 0;
+        } else {
             uint32_t one = magnitude(errors[i]);
-            bits |= one;                /* as long as the largest of them */
+            found |= one;
             sum += one;
         }
+    }
+    *bits |= found;
+    return sum;
+}
+
+/* How many bits errors lose as bytes, the largest with `error_bits`; -1 where all are 0. */
+static int lost_of(uint32_t bits, int error_bits) {
+    int lost = bit_length(bits) - error_bits;
+    return lost > 0 ? lost : bits ? 0 : -1;
+}
+
+/* The errors [n] of what is behind l's input. Leaves each row's sum of magnitudes, 64 bits, in
+ * `sums`; returns how many bits they lose. */
+static int arrive(const layer_t *l, int rows, uint32_t *sums, int error_bits) {
+    uint32_t bits = 0;
+    int n = n_in(&l->g);
+    for (int r = 0; r < rows; r++) {
+        uint64_t sum = arrive_row(l->behind + r, l->input + r, n - r, rows, &bits);
         *sums++ = (uint32_t)sum;
         *sums++ = (uint32_t)(sum >> 32);
     }
-    int lost = bit_length(bits) - 7;
-    return lost > 0 ? lost : bits ? 0 : -1;
+    return lost_of(bits, error_bits);
 }
 
 static inline int32_t byte_of(int32_t e, int lost) {
@@ -180,8 +194,11 @@ static void backward_linear(const network_t *net, const layer_t *l, const layer_
 
 void backward(const network_t *net, int lr_shift, const settings_t *settings) {
     const layer_t *top = &net->layers[net->n_layers - 1];
-    int partial = settings->lmin < FRACTION_ONE, frac = ERROR_FRAC;
-    int lost = arrive(top->errors, NULL, classes(net), classes(net), net->magnitudes);
+    int frac = ERROR_FRAC, partial = 0;         /* of the last layer all rows learn */
+    uint32_t bits = 0;
+    for (int c = 0; c < classes(net); c++)
+        bits |= magnitude(top->errors[c]);
+    int lost = lost_of(bits, settings->error_bits);
     while (lost >= 0) {
         const layer_t *l = top;
         while (!is_linear(&l->g))
@@ -198,6 +215,7 @@ void backward(const network_t *net, int lr_shift, const settings_t *settings) {
             return;
         frac += l->range->weight_frac;
         top = l - 1;
-        lost = arrive(l->behind, l->input, n_in(&l->g), top->g.rows, net->magnitudes);
+        partial = settings->lmin < FRACTION_ONE;
+        lost = arrive(l, top->g.rows, net->magnitudes, settings->error_bits);
     }
 }

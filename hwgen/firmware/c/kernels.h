@@ -195,6 +195,11 @@ LOOP void step_inputs(int16_t *m, const int8_t *x, int32_t e, int n) {
 
 /* m -= rnd(g, shift), saturating: the update of a row. */
 LOOP void step_gradient(int16_t *m, const int32_t *g, int shift, int n) {
+    if (shift > 0 && shift <= 31) {
+        for (; n; n--, m++)
+            *m = saturated(*m - (((*g++ >> (shift - 1)) + 1) >> 1));
+        return;
+    }
     for (; n; n--, m++)
         *m = saturated(*m - rnd(*g++, shift));
 }

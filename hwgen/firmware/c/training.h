@@ -41,6 +41,7 @@ typedef struct {
     int8_t lr_shift;            /* learning rate 2**-lr_shift */
     uint8_t standardize;
     uint16_t lmin, lmax;        /* part of a layer that learns from a sample, 1/256 */
+    uint8_t error_bits;         /* of a layer's largest error, 1 to 7 */
     uint16_t skip;              /* samples with less loss, 1/256 bit, change nothing */
     uint32_t lr_decay;          /* samples after which lr_shift grows by one; 0: never */
 } settings_t;
