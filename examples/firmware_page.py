@@ -4,7 +4,7 @@ from hwgen.firmware import example
 # Deutel et al. 2024, Fashion-MNIST from scratch, a network of the same kind.
 PAPER = {"uint8": 76.1, "mixed": 79.9, "float32": 84.0}
 # Runs with less to learn from a sample: all, parts of each layer, samples left out, fewer bits.
-PARTS = ("", "-0.5-1", "-0.1-1", "-0.1-0.1", "-0.1-0.1-32", "-bits")
+PARTS = ("", "-0.5-1", "-0.1-1", "-0.1-0.1", "-skip", "-half", "-bits")
 ON_BOARDS = ("uint8-1", "uint8-0.5", "uint8-0.1", "mixed", "float32")
 
 

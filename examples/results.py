@@ -27,7 +27,8 @@ FOLDER, DOCUMENTS = Path("build") / "results", Path("docs") / "results"
 SEEDS, RECOVERY = "--seeds 1 2 3", ("recover.json", "recover.png")
 # Less to learn from a sample. Learning rates and thresholds were chosen on validation samples.
 PARTS = {name: {"-0.5-1": "--lmin 0.5", "-0.1-1": "--lmin 0.1", "-0.1-0.1": "--lmin 0.1 --lmax 0.1",
-                "-0.1-0.1-32": "--lmin 0.1 --lmax 0.1 --skip 32", "-bits": bits}
+                "-skip": "--lmin 0.1 --skip 32", "-half": "--lmin 0.1 --lmax 0.5 --skip 32",
+                "-bits": bits}
          for name, bits in (("mnist", "--error-bits 1 --skip 128"),
                             ("speech", "--error-bits 1 --skip 64"),
                             ("ecg", "--error-bits 1 --skip 64 --lr-shift 8"))}
