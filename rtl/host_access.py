@@ -56,10 +56,13 @@ def access(m, core, registers, asking, by_nodes, control, node, buffers, engines
     readable = readback.quiet & ~snapshot.copying if snapshot else readback.quiet
     m.d.sync += window_cycle.eq(Mux(readable, window_cycle + (window_cycle != 3), 0))
     m.d.comb += registers.window_ready.eq(window_cycle == 3)
+    # From a register, since every bit of the memories reads its address behind it.
+    window_en = Signal()
+    m.d.sync += window_en.eq(readable)
     for index in network.trainable:
         weights = memories[index]
         m.d.comb += [
-            weights.window_en.eq(readback.quiet),
+            weights.window_en.eq(window_en),
             weights.window_word.eq(readback.word), weights.window_lane.eq(readback.lane),
         ]
         with m.If(registers.window_space == index):

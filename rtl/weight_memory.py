@@ -170,7 +170,7 @@ class WeightMemory(wiring.Component):
         bias_read, bias_write = biases.read_port(), biases.write_port()
 
         m.d.comb += [
-            read.addr.eq(Mux(self.en, self.addr, self.window_word)),
+            read.addr.eq(Mux(self.window_en, self.window_word, self.addr)),
             bias_read.addr.eq(Mux(self.window_en, self.window_word - words, self.bias_addr)),
         ]
         codes = [read.data.word_select(lane, master.width).as_signed() for lane in range(lanes)]

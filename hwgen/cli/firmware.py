@@ -11,7 +11,8 @@ from .shared import console
 
 FIRMWARE_EXAMPLES = """examples:
   hwgen firmware digits                       from scratch, on a Cortex-M0+, M4 and M7
-  hwgen firmware mnist --lmin 0.1 --cores m4  at most 10 % of each layer for most samples
+  hwgen firmware mnist --lmin 0.1 --cores m4  at least 10 % of each layer, all of it at most
+  hwgen firmware mnist --error-bits 1 --skip 128 --board-samples 8000 --cores m4
   hwgen firmware mnist --standardize --lr-shift 11 --seeds 1 2 3
   hwgen firmware speech --mode uint8 --lmin 0.5 --no-standardize --lr 0.02
   hwgen firmware mine.npz -o build/mine       sources of a network of hwgen.firmware.save
