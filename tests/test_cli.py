@@ -320,7 +320,7 @@ def test_firmware_modes(tmp_path, capsys, mode):
      "mode uint8 takes no --lr-shift; it has --lr, --batch, --standardize, --moving-errors, "
      "--floor-errors, --lmin, --lmax"),
     (["digits", "--lr", "0.1"], "mode integer takes no --lr; it has --lr-shift, --lr-decay, "
-     "--standardize, --lmin, --lmax, --skip"),
+     "--standardize, --lmin, --lmax, --error-bits, --skip"),
     (["digits", "--mode", "float32", "--no-floor-errors"],
      "mode float32 takes no --floor-errors; it has --lr, --batch, --standardize, --lmin, --lmax"),
     (["digits", "--samples", "0"], "there is nothing to learn from; give --samples"),
