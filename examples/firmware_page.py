@@ -37,8 +37,8 @@ def table(runs: dict[str, dict]) -> str:
 
 def partial_table(runs: dict[str, dict]) -> str:
     """Accuracy and backward instructions on the M4 with less to learn from a sample."""
-    lines = ["| | lmin, lmax | skip, bit | error bits | rate | samples that learn | accuracy | lost | "
-             "backward instructions | fewer |", "|---" * 10 + "|"]
+    lines = ["| | lmin, lmax | skip, bit | error bits | rate | samples that learn | accuracy | "
+             "lost | backward instructions | fewer |", "|---" * 10 + "|"]
     for name, task in example.TASKS.items():
         whole = runs[f"{name}.firmware"]
         for kind in PARTS if task.pretraining else ():

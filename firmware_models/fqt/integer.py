@@ -79,7 +79,8 @@ class Settings:
     def __post_init__(self):
         check_limits(self, {
             "lr_shift": (-8, 24), "lr_decay": (0, (1 << 31) - 1), "lmin": (0, self.lmax),
-            "lmax": (self.lmin, ONE), "error_bits": (1, ERROR_BITS), "skip": (0, (1 << LOSS_WIDTH) - 1)})
+            "lmax": (self.lmin, ONE), "error_bits": (1, ERROR_BITS),
+            "skip": (0, (1 << LOSS_WIDTH) - 1)})
 
 
 @dataclass
