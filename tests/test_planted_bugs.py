@@ -543,6 +543,12 @@ BUGS = (
     Bug("a changed project is written over", "hwgen/vivado/generate.py",
         "tests/test_vivado.py::test_refusals", "if differing and not replace:",
         "if not differing and replace:"),
+    Bug("the window reads where the engine does", "rtl/weight_memory.py",
+        "tests/test_window_load.py::test_lanes_of_a_memory",
+        "Mux(self.window_en, self.window_word, self.addr)", "self.addr"),
+    Bug("the window's address comes two cycles late", "rtl/host_access.py",
+        "tests/test_window_load_verilog.py::test_one_word", "window_en.eq(readable)",
+        "window_en.eq(window_cycle == 3)"),
 )
 
 
