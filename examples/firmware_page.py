@@ -1,10 +1,10 @@
 """Tables of docs/rules/fqt.md, from the runs of ``hwgen firmware`` and ``examples.modes``."""
 from hwgen.firmware import example
 
+from .results import PARTS
+
 # Deutel et al. 2024, Fashion-MNIST from scratch, a network of the same kind.
 PAPER = {"uint8": 76.1, "mixed": 79.9, "float32": 84.0}
-# Runs with less to learn from a sample: all, parts of each layer, samples left out, fewer bits.
-PARTS = ("", "-0.5-1", "-0.1-1", "-0.1-0.1", "-skip", "-half", "-bits")
 ON_BOARDS = ("uint8-1", "uint8-0.5", "uint8-0.1", "mixed", "float32")
 
 
@@ -39,9 +39,9 @@ def partial_table(runs: dict[str, dict]) -> str:
     """Accuracy and backward instructions on the M4 with less to learn from a sample."""
     lines = ["| | lmin, lmax | skip, bit | error bits | rate | samples that learn | accuracy | "
              "lost | backward instructions | fewer |", "|---" * 10 + "|"]
-    for name, task in example.TASKS.items():
+    for name, parts in PARTS.items():
         whole = runs[f"{name}.firmware"]
-        for kind in PARTS if task.pretraining else ():
+        for kind in ("", *parts):
             run = runs[f"{name}.firmware{kind}"]
             used, back = run["settings"], _backward(run)
             learned = sum(one["learned"] for one in run["runs"]) / len(run["runs"])

@@ -70,10 +70,14 @@ def _study(name: str, *figures: str, spreads: bool = False) -> Run:
 
 def _firmware(name: str, options: str = "", kind: str = "") -> Run:
     title = f"{name}.firmware{kind}"
-    if name in PARTS and "--mode" not in options:       # how much a sample costs changes on the way
-        options += f" --board-samples {firmware.example.task(name).samples}"
     return Run(title, f"hwgen firmware {name} {SEEDS} {options} -o {{}}",
                {"firmware.json": f"{title}.json"})
+
+
+def _counted(name: str, options: str = "", kind: str = "") -> Run:
+    """Counts instructions over the whole run: how many a sample takes changes on the way."""
+    samples = firmware.example.task(name).samples
+    return _firmware(name, f"{options} --board-samples {samples}", kind)
 
 
 def _demo(name: str) -> Run:
@@ -91,8 +95,8 @@ RUNS = (
     _study("landscape", *(f"landscape_{one}.png" for one in ("own", "paths", "plane", "sharpness")),
            spreads=True),
     *map(_study, ("modes", "beside", "partial_updates")), _study("day", "day.png"),
-    *map(_firmware, firmware.example.TASKS),
-    *(_firmware(name, f"{options} --cores m4", kind)
+    *((_counted if name in PARTS else _firmware)(name) for name in firmware.example.TASKS),
+    *(_counted(name, f"{options} --cores m4", kind)
       for name, parts in PARTS.items() for kind, options in parts.items()),
     *(_firmware(name, f"--mode uint8 --lmin {lmin}", f"-uint8-{lmin}")
       for name in PARTS for lmin in ("1", "0.5", "0.1")),

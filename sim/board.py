@@ -15,7 +15,7 @@ MACHINES = {"m0plus": ("mps2-an385", "cortex-m3"), "m4": ("mps2-an386", "cortex-
 CORES = ("host", *MACHINES)
 ICOUNT_SHIFT = 2                    # 2**2 ns an instruction: the counter's 24 bits hold 167 million
 INSTRUCTIONS_PER_TICK = 40 / 2 ** ICOUNT_SHIFT      # of 25 MHz
-TIMEOUT_S = 1800
+TIMEOUT_S = 1800                    # thousands of samples on a busy machine
 
 
 def missing(core: str) -> str | None:

@@ -156,7 +156,7 @@ def rnd(x, shift: int):
     return x << -shift if shift <= 0 else x + (1 << shift - 1) >> shift
 
 
-def normalized(errors, frac: int, bits: int = ERROR_BITS) -> tuple[np.ndarray, int]:
+def normalized(errors, frac: int, bits: int) -> tuple[np.ndarray, int]:
     """Errors as 8-bit codes, the largest with so many bits, and their fraction bits."""
     shift = max(int(np.abs(errors).max()).bit_length() - bits, 0)
     return np.clip(rnd(errors, shift), -127, 127), frac - shift

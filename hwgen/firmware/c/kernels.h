@@ -28,11 +28,14 @@ static inline int32_t clip(int32_t x, int32_t low, int32_t high) {
     return x < low ? low : x > high ? high : x;
 }
 
-/* x / 2**shift, rounded half up; x * 2**-shift where the shift is negative. */
+/* x / 2**shift, rounded half up, of a shift of 1 to 31. */
+static inline int32_t rounded(int32_t x, int shift) { return ((x >> (shift - 1)) + 1) >> 1; }
+
+/* The same of any shift; x * 2**-shift where it is negative. */
 static inline int32_t rnd(int32_t x, int shift) {
     if (shift <= 0)
         return (int32_t)((uint32_t)x << -shift);
-    return shift > 31 ? 0 : ((x >> (shift - 1)) + 1) >> 1;
+    return shift > 31 ? 0 : rounded(x, shift);
 }
 
 static inline int bit_length(uint32_t x) {
@@ -195,9 +198,9 @@ LOOP void step_inputs(int16_t *m, const int8_t *x, int32_t e, int n) {
 
 /* m -= rnd(g, shift), saturating: the update of a row. */
 LOOP void step_gradient(int16_t *m, const int32_t *g, int shift, int n) {
-    if (shift > 0 && shift <= 31) {
+    if (shift > 0 && shift <= 31) {     /* no test within the loop */
         for (; n; n--, m++)
-            *m = saturated(*m - (((*g++ >> (shift - 1)) + 1) >> 1));
+            *m = saturated(*m - rounded(*g++, shift));
         return;
     }
     for (; n; n--, m++)
