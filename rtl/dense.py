@@ -137,12 +137,15 @@ class DenseEngine(wiring.Component):
         stage, dense = self.stage, self.stage.dense
         words, drain_words = dense.reuse_factor, stage.drain_words
 
-        # READ: one word per cycle, from the cycle after the pass is accepted.
+        # READ: one word per cycle, from the cycle after the pass is accepted. Between passes the
+        # count is 0, so that the next one starts there without a path from its acceptance.
         running, wait = Signal(), Signal()
         count = Signal(address(self.interval_cycles))
-        accept, last_cycle, at_last = Signal(), Signal(), Signal()
+        next_count = Signal.like(count)
+        accept, at_end, last_cycle, at_last = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            last_cycle.eq((count == self.interval_cycles - 1) & ~wait),
+            at_end.eq(count == self.interval_cycles - 1),
+            last_cycle.eq(at_end & ~wait),
             self.pass_ready.eq((~running | last_cycle) & self.room),
             accept.eq(self.pass_valid & self.pass_ready),
             self.reserve.eq(accept),
@@ -152,11 +155,13 @@ class DenseEngine(wiring.Component):
             self.x_last.eq(at_last & ~wait),
             self.w_addr.eq(count),
             self.x_addr.eq(count),
-            self.w_next.eq(Mux(accept, 0, count + ~wait)),
+            # Only the last word waits: a constant there, and no carry behind the wait.
+            next_count.eq(Mux(wait, words - 1, Mux(running & ~at_end, count + 1, 0))),
+            self.w_next.eq(next_count),
         ]
-        m.d.sync += [count.eq(count + ~wait), self.w_started.eq(accept)]
+        m.d.sync += [count.eq(next_count), self.w_started.eq(accept)]
         with m.If(accept):
-            m.d.sync += [running.eq(1), count.eq(0), self.w_tag.eq(self.pass_tag)]
+            m.d.sync += [running.eq(1), self.w_tag.eq(self.pass_tag)]
         with m.Elif(last_cycle):
             m.d.sync += running.eq(0)
 
