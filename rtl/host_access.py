@@ -56,9 +56,8 @@ def access(m, core, registers, asking, by_nodes, control, node, buffers, engines
     readable = readback.quiet & ~snapshot.copying if snapshot else readback.quiet
     m.d.sync += window_cycle.eq(Mux(readable, window_cycle + (window_cycle != 3), 0))
     m.d.comb += registers.window_ready.eq(window_cycle == 3)
-    # From a register, since every bit of the memories reads its address behind it.
-    window_en = Signal()
-    m.d.sync += window_en.eq(readable)
+    # From the register, not from `readable`: every bit of the memories reads its address behind it.
+    window_en = window_cycle.any()
     for index in network.trainable:
         weights = memories[index]
         m.d.comb += [
