@@ -152,12 +152,10 @@ class Core(wiring.Component):
         wires = stages if self.hls is None else hls_stages
         buffers, engines, memories = wires(m, self, source)
         last = engines[-1]
-        perturbed = field_of(last.o_tag, "probe")
         m.d.comb += [
-            readout.en.eq(last.o_en & ~perturbed),
-            readout.addr.eq(last.o_addr),
-            readout.payload.eq(last.o_data),
-            readout.commit.eq(last.o_commit & ~perturbed),
+            readout.en.eq(last.o_en), readout.addr.eq(last.o_addr),
+            readout.payload.eq(last.o_data), readout.commit.eq(last.o_commit),
+            readout.kept.eq(~field_of(last.o_tag, "probe")),
         ]
         if self.learning:
             self._learning(m, registers, source, readout, buffers, engines, memories)
@@ -183,7 +181,7 @@ class Core(wiring.Component):
             loss.reserve.eq(last.reserve),
             readout.reserve.eq(last.reserve & ~field_of(last.pass_tag, "probe")),
             loss.en.eq(last.o_en), loss.addr.eq(last.o_addr), loss.payload.eq(last.o_data),
-            loss.commit.eq(last.o_commit),
+            loss.commit.eq(last.o_commit), loss.larger.eq(readout.larger),
             *assign_tag(loss.tag, last.o_tag),
             progress.loss_valid.eq(loss.o_valid), progress.loss.eq(loss.o_loss),
             progress.loss_probe.eq(field_of(loss.o_tag, "probe")),

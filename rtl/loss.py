@@ -52,6 +52,8 @@ class LossUnit(wiring.Component):
     room : ``Out(1)``; reserve : ``In(1)``
     en, addr, payload, commit, tag : ``In``
         Logits of a pass, one per cycle, and its tag with the last.
+    larger : ``In(1)``
+        :attr:`rtl.readout.Readout.larger`: so they are compared beside the cast, not behind it.
     o_valid, o_loss, o_tag : ``Out``
         A loss in 1/256 bit (14 bits), in the order of the passes; ``o_tag`` without the label.
     go : ``In(1)``; begun : ``Out(1)``
@@ -75,7 +77,7 @@ class LossUnit(wiring.Component):
         super().__init__(members | {
             "room": Out(1), "reserve": In(1),
             "en": In(1), "addr": In(address(n_classes)), "payload": In(fmt.width), "commit": In(1),
-            "tag": In(self.tag_in),
+            "larger": In(1), "tag": In(self.tag_in),
             "o_valid": Out(1), "o_loss": Out(LOSS_WIDTH), "o_tag": Out(self.tag_out),
         })
 
@@ -98,7 +100,8 @@ class LossUnit(wiring.Component):
         logit = requantize(m, raw, self.fmt.frac, LOGIT)
         best, maximum = Signal.like(logit), Signal.like(logit)
         m.d.comb += [
-            maximum.eq(Mux((self.addr == 0) | (logit > best), logit, best)),
+            # The cast keeps the order: the largest code has the largest logit.
+            maximum.eq(Mux(self.larger, logit, best)),
             self.room.eq(ring.room),
             ring.reserve.eq(self.reserve),
             ring.w_en.eq(self.en),

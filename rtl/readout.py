@@ -37,7 +37,11 @@ class Readout(wiring.Component):
     -------
     room : ``Out(1)``; reserve : ``In(1)``
     en, addr, payload, commit : ``In``
-        Logits of a pass that reserved, one per cycle.
+        Logits of a pass, one per cycle.
+    kept : ``In(1)``
+        The pass is unperturbed, and has reserved: of others nothing is kept.
+    larger : ``Out(1)``
+        The logit is larger than all before it in its pass.
     logits : ``In(1)``
     tdata, tvalid, tlast : ``Out``; tready : ``In(1)``
     samples : ``Out(32)``
@@ -49,7 +53,7 @@ class Readout(wiring.Component):
         super().__init__({
             "room": Out(1), "reserve": In(1),
             "en": In(1), "addr": In(address(n_classes)), "payload": In(fmt.width), "commit": In(1),
-            "logits": In(1),
+            "kept": In(1), "larger": Out(1), "logits": In(1),
             "tdata": Out(32), "tvalid": Out(1), "tready": In(1), "tlast": Out(1),
             "samples": Out(32),
         })
@@ -66,14 +70,14 @@ class Readout(wiring.Component):
 
         logit = Signal(shape_of(self.fmt))
         best, best_index = Signal.like(logit), Signal(LABEL_WIDTH)
-        larger = Signal()
+        larger, commit = self.larger, self.commit & self.kept
         m.d.comb += [
             logit.eq(self.payload),
             larger.eq((self.addr == 0) | (logit > best)),
             self.room.eq(ring.room),
             ring.reserve.eq(self.reserve),
-            ring.commit.eq(self.commit),
-            ring.w_en.eq(self.en),
+            ring.commit.eq(commit),
+            ring.w_en.eq(self.en & self.kept),
             ring.w_addr.eq(self.addr),
             ring.w_data.eq(self.payload),
             ring.w_tag.prediction.eq(Mux(larger, self.addr, best_index)),
@@ -81,7 +85,7 @@ class Readout(wiring.Component):
         ]
         with m.If(self.en & larger):
             m.d.sync += [best.eq(logit), best_index.eq(self.addr)]
-        m.d.sync += self.samples.eq(self.samples + self.commit)
+        m.d.sync += self.samples.eq(self.samples + commit)
 
         # Beat b carries code b - 1; a logit is read in the cycle before.
         beat, next_beat = Signal(range(self.n_classes + 1)), Signal(range(self.n_classes + 1))

@@ -124,6 +124,7 @@ def run_unit(fmt, logits, labels, tags, gap):
                 ctx.set(dut.en, 1)
                 ctx.set(dut.addr, address)
                 ctx.set(dut.payload, int(code) & (1 << fmt.width) - 1)
+                ctx.set(dut.larger, int(address == 0 or code > row[:address].max()))
                 ctx.set(dut.commit, last)
                 # The tag counts with the last logit only.
                 ctx.set(dut.tag.label, int(label) if last else 255 - int(label))
@@ -209,6 +210,7 @@ def test_errors_equal_model(n, fmt, head, pace):
                 ctx.set(dut.en, 1)
                 ctx.set(dut.addr, address)
                 ctx.set(dut.payload, int(code) & (1 << fmt.width) - 1)
+                ctx.set(dut.larger, int(address == 0 or code > row[:address].max()))
                 ctx.set(dut.commit, address == n - 1)
                 ctx.set(dut.tag.label, int(label))
                 for name, value in of.items():

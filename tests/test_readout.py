@@ -18,18 +18,19 @@ def expected(rows, modes) -> list:
     return beats
 
 
-def run_readout(rows, fmt, modes, gap, stall, softmax=None):
+def run_readout(rows, fmt, modes, gap, stall, softmax=None, kept=None):
     """Beats delivered, cycles of the commits and of the beats."""
+    kept = [1] * len(rows) if kept is None else kept
     dut = Readout(rows.shape[1], fmt, softmax)
     n = dut.n_classes
     beats, commits, cycles = [], [], []
 
     async def source(ctx):
         pause = pauses(gap)
-        for row, mode in zip(rows, modes, strict=True):
-            while not ctx.get(dut.room):
+        for row, mode, keep in zip(rows, modes, kept, strict=True):
+            while keep and not ctx.get(dut.room):
                 await ctx.tick()
-            ctx.set(dut.reserve, 1)
+            ctx.set(dut.reserve, keep)
             for address, code in enumerate(row):
                 while next(pause):
                     await ctx.tick()
@@ -38,6 +39,8 @@ def run_readout(rows, fmt, modes, gap, stall, softmax=None):
                 ctx.set(dut.addr, address)
                 ctx.set(dut.payload, int(code) & (1 << fmt.width) - 1)
                 ctx.set(dut.commit, address == n - 1)
+                ctx.set(dut.kept, keep)
+                assert ctx.get(dut.larger) == (address == 0 or code > row[:address].max())
                 # The mode of the last logit's cycle counts.
                 ctx.set(dut.logits, mode if address == n - 1 else not mode)
                 await ctx.tick()
@@ -47,7 +50,7 @@ def run_readout(rows, fmt, modes, gap, stall, softmax=None):
             ctx.set(dut.logits, not mode)
         for _ in range(40 * (n + 2)):
             await ctx.tick()
-        assert ctx.get(dut.samples) == len(rows) and not ctx.get(dut.tvalid)
+        assert ctx.get(dut.samples) == sum(kept) and not ctx.get(dut.tvalid)
 
     async def sink(ctx):
         pause, held, cycle = pauses(stall), None, 0
@@ -82,9 +85,9 @@ def test_packets(n, fmt, gap, stall):
     rows[1] = fmt.max
     rows[2, -1] = rows[2].max()
     rows[3], rows[3, n // 2:] = fmt.min, fmt.min + 1
-    modes = rng.integers(0, 2, 16).tolist()
-    beats, _, _ = run_readout(rows, fmt, modes, gap, stall)
-    assert beats == expected(rows, modes)
+    modes, kept = rng.integers(0, 2, 16), rng.integers(0, 2, 16)
+    beats, _, _ = run_readout(rows, fmt, modes.tolist(), gap, stall, kept=kept.tolist())
+    assert beats == expected(rows[kept == 1], modes[kept == 1])
 
 
 def test_latency_and_throughput():
