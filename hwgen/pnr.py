@@ -252,7 +252,8 @@ def _nextpnr(folder: Path, part: str, seed: int, key: str) -> dict:
     done = subprocess.run(
         [sys.executable, "-c", RUN, *PARTS[part], "--package", BALLS, "--json", f"{TOP}.json",
          "--lpf-allow-unconstrained", "--freq", str(GOAL_MHZ), "--timing-allow-fail",
-         "--router", "router2",         # the default one is slow where LUT RAM lies dense
+         # The default router is slow where LUT RAM lies dense; this one needs to be told of time.
+         "--router", "router2", "--tmg-ripup",
          "--seed", str(seed), "--report", report.name, "-q", "-l", log.name],
         cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode or not report.is_file():
