@@ -1,7 +1,7 @@
 """Tables of docs/rules/fqt.md, from the runs of ``hwgen firmware`` and ``examples.modes``."""
 from hwgen.firmware import example
 
-from .results import PARTS
+from .results import EPOCH, EPOCH_PARTS, PARTS
 
 # Deutel et al. 2024, Fashion-MNIST from scratch, a network of the same kind.
 PAPER = {"uint8": 76.1, "mixed": 79.9, "float32": 84.0}
@@ -39,16 +39,20 @@ def partial_table(runs: dict[str, dict]) -> str:
     """Accuracy and backward instructions on the M4 with less to learn from a sample."""
     lines = ["| | lmin, lmax | skip, bit | error bits | rate | samples that learn | accuracy | "
              "lost | backward instructions | fewer |", "|---" * 10 + "|"]
-    for name, parts in PARTS.items():
-        whole = runs[f"{name}.firmware"]
-        for kind in ("", *parts):
+    groups = [(name, ("", *parts)) for name, parts in PARTS.items()]
+    groups += [(name, tuple(EPOCH_PARTS)) for name in EPOCH]
+    for name, kinds in groups:
+        whole = runs[f"{name}.firmware{kinds[0]}"]
+        for kind in kinds:
             run = runs[f"{name}.firmware{kind}"]
             used, back = run["settings"], _backward(run)
             learned = sum(one["learned"] for one in run["runs"]) / len(run["runs"])
+            title = f"`{name}`, {run['samples']:,} samples" if run is whole else ""
+            decay = f", half every {used['lr_decay']:,}" if used["lr_decay"] else ""
             lines.append(
-                f"| {f'`{name}`' if run is whole else ''} | {used['lmin'] / 256:.2g}, "
-                f"{used['lmax'] / 256:.2g} | {used['skip'] / 256:g} | {used['error_bits']} | "
-                f"2^-{used['lr_shift']} | {100 * learned:.0f} % | {run['after']:.1f} % | "
+                f"| {title} | {used['lmin'] / 256:.2g}, {used['lmax'] / 256:.2g} | "
+                f"{used['skip'] / 256:g} | {used['error_bits']} | 2^-{used['lr_shift']}{decay} | "
+                f"{100 * learned:.0f} % | {run['after']:.1f} % | "
                 + (" | " if run is whole else f"{whole['after'] - run['after']:.1f} | ")
                 + f"{back:,} | "
                 + ("|" if run is whole else f"{_backward(whole) / back:.1f}x |"))

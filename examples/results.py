@@ -32,6 +32,10 @@ PARTS = {name: {"-0.5-1": "--lmin 0.5", "-0.1-1": "--lmin 0.1", "-0.1-0.1": "--l
          for name, bits in (("mnist", "--error-bits 1 --skip 128"),
                             ("speech", "--error-bits 1 --skip 64"),
                             ("ecg", "--error-bits 1 --skip 64 --lr-shift 8"))}
+# An epoch, where an example learns from less of its training split.
+EPOCH, EPOCH_RATE = {"mnist": 55_000}, "--lr-decay 20000"
+EPOCH_PARTS = {"-epoch": "", "-epoch-0.1-1": "--lmin 0.1",
+               "-epoch-bits": "--error-bits 2 --skip 224"}
 
 
 @dataclass(frozen=True)
@@ -74,10 +78,10 @@ def _firmware(name: str, options: str = "", kind: str = "") -> Run:
                {"firmware.json": f"{title}.json"})
 
 
-def _counted(name: str, options: str = "", kind: str = "") -> Run:
+def _counted(name: str, options: str = "", kind: str = "", samples: int | None = None) -> Run:
     """Counts instructions over the whole run: how many a sample takes changes on the way."""
-    samples = firmware.example.task(name).samples
-    return _firmware(name, f"{options} --board-samples {samples}", kind)
+    samples = samples or firmware.example.task(name).samples
+    return _firmware(name, f"{options} --samples {samples} --board-samples {samples}", kind)
 
 
 def _demo(name: str) -> Run:
@@ -98,6 +102,8 @@ RUNS = (
     *((_counted if name in PARTS else _firmware)(name) for name in firmware.example.TASKS),
     *(_counted(name, f"{options} --cores m4", kind)
       for name, parts in PARTS.items() for kind, options in parts.items()),
+    *(_counted(name, f"{EPOCH_RATE} {options} --cores m4", kind, samples)
+      for name, samples in EPOCH.items() for kind, options in EPOCH_PARTS.items()),
     *(_firmware(name, f"--mode uint8 --lmin {lmin}", f"-uint8-{lmin}")
       for name in PARTS for lmin in ("1", "0.5", "0.1")),
     *(_firmware("speech", f"--mode {mode}", f"-{mode}") for mode in ("mixed", "float32")),
