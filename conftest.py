@@ -1,4 +1,6 @@
 """Options of the test run: the seed and waveforms of benches, how examples are drawn."""
+import gc
+
 import pytest
 from hypothesis import settings
 
@@ -14,6 +16,12 @@ settings.load_profile("ci")
 def pytest_addoption(parser):
     parser.addoption("--seed", type=int, default=1, help="seed of the cocotb benches")
     parser.addoption("--waves", action="store_true", help="record the signals of the benches")
+
+
+def pytest_collection_finish():
+    """What is there now stays to the end: the collector need not walk over it again and again."""
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 20)
 
 
 @pytest.fixture
