@@ -41,10 +41,12 @@ def test_inference_core(tmp_path, cocotb_run, input_width):
 
 @pytest.mark.parametrize("trainable, settings", [
     (("fc1", "fc2"), Settings(rule="es", layers=(0, 1), pairs=3, batch=2, lr_shift=3, seed=7)),
-    (("fc2",), Settings(rule="es", layers=(1,), pairs=4, fitness="sign", lr_shift=2, seed=3)),
+    pytest.param(("fc2",), Settings(rule="es", layers=(1,), pairs=4, fitness="sign", lr_shift=2,
+                                    seed=3), marks=pytest.mark.nightly),
     (("fc2", "prompt"), Settings(rule="es", layers=(1, 2), pairs=2, lr_shift=3, seed=5)),
     (("fc1", "fc2"), Settings(layers=(0, 1), probes=5, lr_shift=6, head_shift=5, seed=7)),
-    (("fc1",), Settings(layers=(0,), probes=3, lr_shift=5, lr_decay=5, skip=9, seed=3)),
+    pytest.param(("fc1",), Settings(layers=(0,), probes=3, lr_shift=5, lr_decay=5, skip=9, seed=3),
+                 marks=pytest.mark.nightly),
     (("fc2",), Settings(layers=(1,), probes=0, head_shift=8, lmin=0, lmax=128, standardize=2,
                         seed=9)),
 ], ids=["es-both", "es-last", "es-prompt", "np-both", "np-hidden", "delta-partial"])

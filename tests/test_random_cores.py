@@ -20,7 +20,7 @@ from .lockstep import lockstep
 from .networks import samples
 from .random_networks import random_spec
 
-CORES, NIGHTLY_CORES, PER_GROUP = 12, 300, 10
+CORES, NIGHTLY_CORES, PER_GROUP = 8, 300, 10
 PARTS, UPDATES = 3, 8       # settings one after the other in a core, and updates with each
 CLOCKED = 20
 

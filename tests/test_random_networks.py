@@ -14,7 +14,7 @@ from hwgen.frontend.quiet import quiet
 from sim.device import Device
 from tests.random_networks import random_codes, random_spec
 
-GROUPS, NIGHTLY_GROUPS, PER_GROUP = 4, 60, 5    # 20 and 300 networks; a group compiles together
+GROUPS, NIGHTLY_GROUPS, PER_GROUP = 2, 60, 5    # 10 and 300 networks; a group compiles together
 SAMPLES = 200
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")

@@ -64,7 +64,8 @@ def test_replay(core):
     assert (learner.state.weights[2] != start.weights[2]).any()
 
 
-@pytest.mark.parametrize("name", ["replay", "two generators"])
+@pytest.mark.parametrize("name", [
+    "replay", pytest.param("two generators", marks=pytest.mark.nightly)])
 def test_all_in_turn(core, name):
     """Every rounding with every form of the directions, with votes and without."""
     forms = [{}, {"sparse": "hash"}, {"sparse": "static"}, {"rank1": True}, {"kernel": True},
