@@ -1,7 +1,7 @@
 """Tables of docs/rules/fqt.md, from the runs of ``hwgen firmware`` and ``examples.modes``."""
 from hwgen.firmware import example
 
-from .results import EPOCH, EPOCH_PARTS, PARTS
+from .results import GROUPS
 
 # Deutel et al. 2024, Fashion-MNIST from scratch, a network of the same kind.
 PAPER = {"uint8": 76.1, "mixed": 79.9, "float32": 84.0}
@@ -39,15 +39,13 @@ def partial_table(runs: dict[str, dict]) -> str:
     """Accuracy and backward instructions on the M4 with less to learn from a sample."""
     lines = ["| | lmin, lmax | skip, bit | error bits | rate | samples that learn | accuracy | "
              "lost | backward instructions | fewer |", "|---" * 10 + "|"]
-    groups = [(name, ("", *parts)) for name, parts in PARTS.items()]
-    groups += [(name, tuple(EPOCH_PARTS)) for name in EPOCH]
-    for name, kinds in groups:
-        whole = runs[f"{name}.firmware{kinds[0]}"]
-        for kind in kinds:
-            run = runs[f"{name}.firmware{kind}"]
+    for group in GROUPS:
+        of_group = [runs[f"{group.name}.firmware{kind}"] for kind in group.kinds]
+        whole = of_group[0]
+        for run in of_group:
             used, back = run["settings"], _backward(run)
             learned = sum(one["learned"] for one in run["runs"]) / len(run["runs"])
-            title = f"`{name}`, {run['samples']:,} samples" if run is whole else ""
+            title = f"`{group.name}`, {run['samples']:,} samples" if run is whole else ""
             decay = f", half every {used['lr_decay']:,}" if used["lr_decay"] else ""
             lines.append(
                 f"| {title} | {used['lmin'] / 256:.2g}, {used['lmax'] / 256:.2g} | "

@@ -17,6 +17,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import joblib
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
@@ -25,17 +26,40 @@ from hwgen import example, firmware
 
 FOLDER, DOCUMENTS = Path("build") / "results", Path("docs") / "results"
 SEEDS, RECOVERY = "--seeds 1 2 3", ("recover.json", "recover.png")
-# Less to learn from a sample. Learning rates and thresholds were chosen on validation samples.
-PARTS = {name: {"-0.5-1": "--lmin 0.5", "-0.1-1": "--lmin 0.1", "-0.1-0.1": "--lmin 0.1 --lmax 0.1",
-                "-skip": "--lmin 0.1 --skip 32", "-half": "--lmin 0.1 --lmax 0.5 --skip 32",
-                "-bits": bits}
-         for name, bits in (("mnist", "--error-bits 1 --skip 128"),
-                            ("speech", "--error-bits 1 --skip 64"),
-                            ("ecg", "--error-bits 1 --skip 64 --lr-shift 8"))}
-# An epoch, where an example learns from less of its training split.
-EPOCH, EPOCH_RATE = {"mnist": 55_000}, "--lr-decay 20000"
-EPOCH_PARTS = {"-epoch": "", "-epoch-0.1-1": "--lmin 0.1",
-               "-epoch-bits": "--error-bits 2 --skip 224"}
+
+
+class Group(NamedTuple):
+    """Runs of an example's firmware with less and less to learn from a sample, on one stream.
+
+    Parameters
+    ----------
+    name : str
+    kinds : dict of str to str
+        Ends of the runs' names, and their options; the first one learns from everything.
+    options : str
+        What all of them have.
+    samples : int, optional
+        Instead of the example's own number.
+    """
+    name: str
+    kinds: dict[str, str]
+    options: str = ""
+    samples: int | None = None
+
+
+# Learning rates and thresholds were chosen on validation samples.
+GROUPS = (
+    *(Group(name, {"": "", "-0.5-1": "--lmin 0.5", "-0.1-1": "--lmin 0.1",
+                   "-0.1-0.1": "--lmin 0.1 --lmax 0.1", "-skip": "--lmin 0.1 --skip 32",
+                   "-half": "--lmin 0.1 --lmax 0.5 --skip 32", "-bits": bits})
+      for name, bits in (("mnist", "--error-bits 1 --skip 128"),
+                         ("speech", "--error-bits 1 --skip 64"),
+                         ("ecg", "--error-bits 1 --skip 64 --lr-shift 8"))),
+    # An epoch: of its training split the example takes a seventh.
+    Group("mnist", {"-epoch": "", "-epoch-0.1-1": "--lmin 0.1",
+                    "-epoch-bits": "--error-bits 2 --skip 224"}, "--lr-decay 20000", 55_000),
+)
+TRANSFERS = tuple(dict.fromkeys(group.name for group in GROUPS))
 
 
 @dataclass(frozen=True)
@@ -78,10 +102,12 @@ def _firmware(name: str, options: str = "", kind: str = "") -> Run:
                {"firmware.json": f"{title}.json"})
 
 
-def _counted(name: str, options: str = "", kind: str = "", samples: int | None = None) -> Run:
+def _counted(group: Group, kind: str) -> Run:
     """Counts instructions over the whole run: how many a sample takes changes on the way."""
-    samples = samples or firmware.example.task(name).samples
-    return _firmware(name, f"{options} --samples {samples} --board-samples {samples}", kind)
+    samples = group.samples or firmware.example.task(group.name).samples
+    cores = "--cores m4" if kind else ""        # the page has all cores of the example itself
+    return _firmware(group.name, f"{group.options} {group.kinds[kind]} {cores} "
+                                 f"--samples {samples} --board-samples {samples}", kind)
 
 
 def _demo(name: str) -> Run:
@@ -99,13 +125,10 @@ RUNS = (
     _study("landscape", *(f"landscape_{one}.png" for one in ("own", "paths", "plane", "sharpness")),
            spreads=True),
     *map(_study, ("modes", "beside", "partial_updates")), _study("day", "day.png"),
-    *((_counted if name in PARTS else _firmware)(name) for name in firmware.example.TASKS),
-    *(_counted(name, f"{options} --cores m4", kind)
-      for name, parts in PARTS.items() for kind, options in parts.items()),
-    *(_counted(name, f"{EPOCH_RATE} {options} --cores m4", kind, samples)
-      for name, samples in EPOCH.items() for kind, options in EPOCH_PARTS.items()),
+    *(_firmware(name) for name in firmware.example.TASKS if name not in TRANSFERS),
+    *(_counted(group, kind) for group in GROUPS for kind in group.kinds),
     *(_firmware(name, f"--mode uint8 --lmin {lmin}", f"-uint8-{lmin}")
-      for name in PARTS for lmin in ("1", "0.5", "0.1")),
+      for name in TRANSFERS for lmin in ("1", "0.5", "0.1")),
     *(_firmware("speech", f"--mode {mode}", f"-{mode}") for mode in ("mixed", "float32")),
     # What follows depends on the hardware.
     *map(_demo, example.NAMES),
