@@ -13,6 +13,7 @@ from .constant_product import ConstantProduct
 from .multiply_accumulate import multiply_accumulate
 from .node_noise import NODE_NOISE
 from .probe_drain import ProbeDrain
+from .read_back import read_back
 from .requantize import requantize
 from .select import select
 from .shapes import address, assign_tag, field_of, lane, shape_of
@@ -52,6 +53,8 @@ class DenseEngine(wiring.Component):
         The stage learns from its base passes (rule "np").
     probes : int
         Position of the stage among those with node probes; None without.
+    residual : int
+        Residual bits below each weight, if masters are read back through the sums; None without.
 
     Members
     -------
@@ -85,13 +88,22 @@ class DenseEngine(wiring.Component):
     drawn : ``Out(1)``; active : ``Out(drain_lanes)``; drawn_addr : ``Out``; drawn_last : ``Out(1)``
         `probes`: a word of a base pass that will be probed, its active nodes, and whether it is the
         last. If the activation takes no cycles, it is the word on the output.
+    w_residue : ``In``, with ``w_data``; window_en, window_lane : ``In``; window : ``Out``
+        `residual`: with no pass inside, the master in this lane of the word on ``w_data``, 1 cycle
+        later; see :mod:`rtl.read_back`.
     """
 
     def __init__(self, stage: Stage, *, tag: data.StructLayout, next_tag: data.StructLayout,
-                 line_rate: bool = False, probes: int | None = None):
+                 line_rate: bool = False, probes: int | None = None,
+                 residual: int | None = None):
         dense = stage.dense
-        self.stage, self.line_rate, self.probes = stage, line_rate, probes
+        self.stage, self.line_rate, self.probes, self.residual = stage, line_rate, probes, residual
         members = {"bias_en": Out(1), "bias_last": Out(1)} if line_rate else {}
+        if residual is not None:
+            members |= {
+                "w_residue": In(max(1, dense.lanes * residual)), "window_en": In(1),
+                "window_lane": In(12), "window": Out(signed(dense.weight.width + residual)),
+            }
         if probes is not None:
             members |= {
                 "count": In(range(MAX_PROBES + 1)),
@@ -176,15 +188,22 @@ class DenseEngine(wiring.Component):
         x = Signal.like(self.x_data)
         m.d.sync += x.eq(self.x_data)
 
-        hold = [Signal(shape_of(dense.accum), name=f"hold{j}") for j in range(dense.n_out)]
+        word = Signal(address(self.drain_cycles))
+        start, picked_word, complete, width = None, word, last[summed], dense.accum.width
+        if self.residual is not None:
+            start, window_word, window_lane = read_back(m, self, x)
+            picked_word = Mux(self.window_en, window_word, word)
+            complete, width = complete | self.window_en, max(width, len(self.window))
+        hold = [Signal(signed(width), name=f"hold{j}") for j in range(dense.n_out)]
         if dense.constant:
             m.submodules.product = product = ConstantProduct(stage)
             m.d.comb += product.x.eq(x)
             totals = product.totals
         else:
-            totals = multiply_accumulate(m, stage, x, self.w_data, first=first[2], valid=valid[2])
+            totals = multiply_accumulate(
+                m, stage, x, self.w_data, first=first[2], valid=valid[2], start=start)
         for kept, total in zip(hold, totals, strict=True):
-            with m.If(last[summed]):
+            with m.If(complete):
                 m.d.sync += kept.eq(total)
 
         # The tag stays one step ahead of what overwrites it: three passes can be inside at once.
@@ -199,7 +218,6 @@ class DenseEngine(wiring.Component):
 
         # DRAIN: word s holds outputs s + drain_words * c; + bias, cast, activation.
         draining = Signal()
-        word = Signal(address(self.drain_cycles))
         last_word = word == self.drain_cycles - 1
         of_sums = draining & (word < drain_words if self.drain_cycles > drain_words else 1)
         m.d.comb += self.bias_addr.eq(word)
@@ -249,15 +267,17 @@ class DenseEngine(wiring.Component):
                 branches.addr.eq(self.bias_addr), branches.o_addr.eq(self.o_addr),
                 self.o_data.eq(branches.o_data),
             ]
+        sums = [select(m, f"sums{c}", hold[c * drain_words:(c + 1) * drain_words], picked_word)
+                for c in range(stage.drain_lanes)]
+        if self.residual is not None:
+            m.d.comb += self.window.eq(select(m, "window_sums", sums, window_lane))
         for c in range(stage.drain_lanes):
-            sums = select(m, f"sums{c}", hold[c * drain_words:(c + 1) * drain_words],
-                          self.bias_addr)
             picked, held = Signal(shape_of(dense.accum)), Signal(shape_of(dense.accum))
             pre = Signal(shape_of(dense.accum), name=f"pre{c}")
             # Sums of constant logic have their bias.
             bias = 0 if dense.constant else requantize(
                 m, lane(self.bias_data, c, dense.bias), dense.bias.frac, dense.accum)
-            m.d.sync += [picked.eq(sums), held.eq(picked + noise[c]),
+            m.d.sync += [picked.eq(sums[c]), held.eq(picked + noise[c]),
                          pre.eq(held + bias)]
             y = requantize(m, pre, dense.accum.frac, dense.result)
             source, at = dense.result, 3

@@ -4,6 +4,7 @@ from amaranth import *
 from firmware_models.fused_update import EDGE_BITS
 from firmware_models.rules.node_probe import FRACTION
 
+from .commit_guard import CommitGuard
 from .fused_update import FusedUpdate
 
 __all__ = ["fused_commit"]
@@ -20,7 +21,8 @@ def fused_commit(m, memory, codes, bias_codes, write, bias_write):
     Parameters
     ----------
     m : Module
-        Gets a :class:`FusedUpdate` as submodule "fused".
+        Gets a :class:`FusedUpdate` as submodule "fused", and a :class:`CommitGuard` for weights
+        and for biases.
     memory : WeightMemory
         ``update`` and ``bias_update`` say that the pass moves what it reads.
     codes, bias_codes : list of Value
@@ -45,19 +47,18 @@ def fused_commit(m, memory, codes, bias_codes, write, bias_write):
     bits, drop = memory.bits, fused.model.shift + FRACTION[memory.bits]
     en, per_word = Signal(), dense.inputs_per_word
     m.d.sync += en.eq(fused.en)
-    moves = [_moved(m, code, fused.step[lane % per_word], fused.back[lane % per_word],
-                    fused.fired.word_select(lane // per_word, bits),
-                    fused.negative[lane // per_word], drop) for lane, code in enumerate(codes)]
+    weights, held = _moved(m, "guard", [
+        (code, fused.step[lane % per_word], fused.back[lane % per_word],
+         fused.fired.word_select(lane // per_word, bits), fused.negative[lane // per_word])
+        for lane, code in enumerate(codes)], drop)
     bias_en = Signal()
     m.d.sync += bias_en.eq(memory.bias_update)
     # The bias counts as an input of full scale.
     full = 1 << stage.source.width if bits > 1 else fused.model.largest
     ahead, back = (Const(u, signed(full.bit_length() + 1)) for u in (full, -full))
-    bias_moves = [_moved(m, code, ahead, back,
-                         fused.bias_fired.word_select(c, bits) & bias_en.replicate(bits),
-                         fused.bias_negative[c], drop) for c, code in enumerate(bias_codes)]
-    weights, biases = ([out for out, _ in found] for found in (moves, bias_moves))
-    held, bias_held = (Cat(stop for _, stop in found) for found in (moves, bias_moves))
+    biases, bias_held = _moved(m, "bias_guard", [
+        (code, ahead, back, fused.bias_fired.word_select(c, bits) & bias_en.replicate(bits),
+         fused.bias_negative[c]) for c, code in enumerate(bias_codes)], drop)
 
     late, late_en = Signal.like(memory.addr), Signal()
     bias_late, bias_late_en = Signal.like(memory.bias_addr), Signal()
@@ -72,28 +73,36 @@ def fused_commit(m, memory, codes, bias_codes, write, bias_write):
         write.addr.eq(late), write.data.eq(kept), write.en.eq(late_en),
         bias_write.addr.eq(bias_late), bias_write.data.eq(bias_kept),
         bias_write.en.eq(bias_late_en),
-        memory.clipped.eq(Cat(en & held.any(), bias_held.any())),
+        memory.clipped.eq(Cat(late_en & held, bias_held)),
     ]
     return weights, biases
 
 
-def _moved(m, code, step, back, fired, negative, drop):
-    """M - sgn(c) * u, and whether the guard held it; the sum then needs no clip.
+def _moved(m, name, lanes, drop):
+    """M - sgn(c) * u of each lane, and, a cycle later, whether the guard held one back.
 
-    `fired` is |c|. If it has several bits, u is the rounded product of it and `step`, of which
-    `drop` bits are fraction.
+    `lanes` are (M, u, -u, |c|, c < 0). If |c| has several bits, u is the rounded product of it and
+    what stands for u, of which `drop` bits are fraction. No difference needs a clip.
     """
-    if len(fired) > 1:          # in a DSP
-        product = Signal(signed(len(step) + len(fired) + 1))
-        m.d.comb += product.eq(step * fired + (1 << drop >> 1))
-        step = product >> drop
-        back = -step
-    top, edge, go = code[-EDGE_BITS:], Signal(), Signal()
-    out = Signal(signed(len(code)))
-    m.d.comb += [
-        edge.eq(top[:-1] == (~top[-1]).replicate(EDGE_BITS - 1)),
-        go.eq(fired.any() & ~(edge & (negative ^ step[-1] ^ top[-1]))),
-        # A difference: Yosys takes two LUTs a lane less for it than for the sum.
-        out.eq(code - Mux(go, Mux(negative, back, step), 0)),
-    ]
-    return out, fired.any() & ~go
+    m.submodules[name] = guard = CommitGuard(len(lanes))
+    moved = []
+    for lane, (code, step, back, fired, negative) in enumerate(lanes):
+        if len(fired) > 1:          # in a DSP
+            product = Signal(signed(len(step) + len(fired) + 1))
+            m.d.comb += product.eq(step * fired + (1 << drop >> 1))
+            step = product >> drop
+            back = -step
+        out = Signal(signed(len(code)))
+        m.d.comb += [
+            guard.top[lane].eq(code[-EDGE_BITS:]), guard.fired[lane].eq(fired.any()),
+            guard.negative[lane].eq(negative), guard.step_negative[lane].eq(step[-1]),
+            # A difference: Yosys takes two LUTs a lane less for it than for the sum.
+            out.eq(code - Mux(guard.go[lane], Mux(negative, back, step), 0)),
+        ]
+        moved.append(out)
+    # Three lanes are a LUT6 in front of a register.
+    held = guard.fired & ~guard.go
+    groups = [held[first:first + 3].any() for first in range(0, len(lanes), 3)]
+    some = Signal(len(groups), name=f"{name}_held")
+    m.d.sync += some.eq(Cat(groups))
+    return moved, some.any()

@@ -52,10 +52,12 @@ def access(m, core, registers, asking, by_nodes, control, node, buffers, engines
         stop_first & idle.all() & empty & ~(node.hold if np_on else 0)
         | readback.blocked & Cat(
             engines[network.stage_of(i)].idle for i in network.trainable).all())
-    window_cycle = Signal(2)
+    # A cycle each to the address, the word, the masters, their sums, and the register.
+    window_cycle = Signal(3)
     readable = readback.quiet & ~snapshot.copying if snapshot else readback.quiet
-    m.d.sync += window_cycle.eq(Mux(readable, window_cycle + (window_cycle != 3), 0))
-    m.d.comb += registers.window_ready.eq(window_cycle == 3)
+    m.d.sync += window_cycle.eq(Mux(readable, window_cycle + (window_cycle != 5), 0))
+    settled = window_cycle == 5
+    m.d.comb += registers.window_ready.eq(settled)
     # From the register, not from `readable`: every bit of the memories reads its address behind it.
     window_en = window_cycle.any()
     for index in network.trainable:
@@ -67,7 +69,6 @@ def access(m, core, registers, asking, by_nodes, control, node, buffers, engines
         with m.If(registers.window_space == index):
             m.d.sync += registers.window_data.eq(weights.window_data)
     if load is not None:
-        settled = window_cycle == 3
         m.d.comb += [
             load.request.eq(registers.load_request),
             load.settled.eq(settled & ~snapshot.waits if snapshot else settled),

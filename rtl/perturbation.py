@@ -96,7 +96,8 @@ def _amplitudes(m, memory, tag, name, shifts, *, away=False):
     `away`: 2**rho, and 0 also in those that are not away. Both count in steps of 8-bit weights, of
     which wider ones have 2**finer. They are registered beside the memory's address.
     """
-    on, log2, below = tag.probe & memory.selected, memory.sigma, finer(memory.stage.dense)
+    on = tag.probe & memory.selected & ~memory.window_en
+    log2, below = memory.sigma, finer(memory.stage.dense)
     if away:
         on, log2 = on & memory.away, memory.rho
 

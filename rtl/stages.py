@@ -24,8 +24,8 @@ def stages(m, core, source):
     network = core.network
     first_generator = first_generators(network)
 
-    def trainable(part):
-        return trainable_memory(core, part, first_generator[part.index])
+    def trainable(part, **more):
+        return trainable_memory(core, part, first_generator[part.index], **more)
 
     buffers, engines, memories = [], [], []
     writer = source
@@ -42,10 +42,16 @@ def stages(m, core, source):
             if line_rate and stage.index in network.hidden else None
         engine = DenseEngine(
             stage, tag=engine_tag(network, stage.index, core.rules, arriving=False),
-            next_tag=following, line_rate=line_rate, probes=probes)
+            next_tag=following, line_rate=line_rate, probes=probes,
+            residual=core.residual if dense.trainable else None)
         if dense.trainable:
-            weights = trainable(stage)
-            m.d.comb += [weights.en.eq(engine.w_en), weights.first.eq(engine.w_first)]
+            weights = trainable(stage, picked_by_sums=True)
+            m.d.comb += [
+                weights.en.eq(engine.w_en), weights.first.eq(engine.w_first),
+                engine.w_residue.eq(weights.residue), weights.window_weight.eq(engine.window),
+                engine.window_en.eq(weights.window_en),
+                engine.window_lane.eq(weights.window_lane),
+            ]
         else:
             weights = None if dense.constant else WeightRom(stage)
         m.submodules[f"buffer{stage.index}"] = buffer
@@ -82,12 +88,12 @@ def stages(m, core, source):
     return buffers, engines, memories
 
 
-def trainable_memory(core, part, first_generator):
+def trainable_memory(core, part, first_generator, **more):
     """Memory of a part that learns; its noise generators are counted from `first_generator` on."""
     return WeightMemory(
         part, residual=core.residual, rules=core.rules, max_pairs=core.max_pairs,
         bits=core.coefficient_bits, first_generator=first_generator,
-        options=core.options, copy_words=copy_words(core.network))
+        options=core.options, copy_words=copy_words(core.network), **more)
 
 
 def take_by_itself(m, buffer, engine, *, owned=NEVER, blocked=NEVER):

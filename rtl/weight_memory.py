@@ -64,6 +64,9 @@ class WeightMemory(wiring.Component):
         :class:`rtl.directions.Directions`. Of both rules: "load", "snapshot".
     copy_words : int
         Of option "snapshot": words of the longest memory that is copied.
+    picked_by_sums : bool
+        The engine picks the lane of a weight word that is read back (:mod:`rtl.read_back`);
+        without, a tree of multiplexers here does.
 
     Members
     -------
@@ -74,8 +77,12 @@ class WeightMemory(wiring.Component):
     clipped : ``Out(2)``
         A lane of a weight word, of a bias word, was clipped or held back in this cycle.
     window_word, window_lane : ``In``; window_en : ``In(1)``; window_data : ``Out``
-        Read-back of a master while nothing else runs, 1 cycle late; biases follow the weights.
+        Read-back of a master while nothing else runs, 1 cycle late, of a weight 3 with
+        `picked_by_sums`; biases follow the weights.
         With option "momentum" the counters of word k are word 32768 + k.
+    residue : ``Out``; window_weight : ``In``
+        `picked_by_sums`: residual bits of the masters whose upper bits are ``data``; the master in
+        the window's lane, 1 cycle later.
     load : ``In(1)``; load_data : ``In``
         Option "load": the master that ``window_data`` shows becomes the low bits of this.
     copy_addr, copy_take, copy_restore : ``In``
@@ -103,12 +110,13 @@ class WeightMemory(wiring.Component):
 
     def __init__(self, stage: Stage, *, residual: int, rules: tuple[str, ...] = ("es",),
                  bits: int = 1, first_generator: int = 0, max_pairs: int = 1,
-                 options: tuple[str, ...] = (), copy_words: int = 0):
+                 options: tuple[str, ...] = (), copy_words: int = 0,
+                 picked_by_sums: bool = False):
         dense = stage.dense
         self.copy_words = max(copy_words, dense.reuse_factor, stage.drain_words)
         self.stage, self.residual, self.rules, self.bits = stage, residual, rules, bits
         self.first_generator, self.max_pairs = first_generator, max_pairs
-        self.options = options
+        self.options, self.picked_by_sums = options, picked_by_sums
         self.master = Fixed(dense.weight.width + residual, 0)
         self.bias_master = Fixed(dense.bias.width + residual, 0)
         word, bias_word = address(dense.reuse_factor), address(stage.drain_words)
@@ -120,6 +128,9 @@ class WeightMemory(wiring.Component):
             "window_en": In(1), "window_word": In(16), "window_lane": In(12),
             "window_data": Out(signed(max(self.master.width, self.bias_master.width))),
         }
+        if picked_by_sums:
+            members |= {"residue": Out(max(1, dense.lanes * residual)),
+                        "window_weight": In(signed(self.master.width))}
         if "load" in options:
             members |= {"load": In(1), "load_data": In(members["window_data"].shape)}
         if "snapshot" in options:
@@ -179,6 +190,9 @@ class WeightMemory(wiring.Component):
         served, bias_served = codes, bias_codes
         if "np" in self.rules:
             served, bias_served = fused_commit(m, self, codes, bias_codes, write, bias_write)
+        if self.picked_by_sums:
+            m.d.sync += [self.residue.word_select(lane, residual).eq(code[:residual])
+                         for lane, code in enumerate(served)]
         served = [code[residual:].as_signed() for code in served]
         bias_served = [code[residual:].as_signed() for code in bias_served]
         if "es" in self.rules:
@@ -203,8 +217,9 @@ class WeightMemory(wiring.Component):
         def selected(what, masters):
             return select(m, f"window_{what}", masters, self.window_lane).as_signed()
 
+        weight = self.window_weight if self.picked_by_sums else selected("weight", codes)
         m.d.comb += self.window_data.eq(
-            Mux(self.window_word < words, selected("weight", codes), selected("bias", bias_codes)))
+            Mux(self.window_word < words, weight, selected("bias", bias_codes)))
         if "momentum" in self.options:
             with m.If(self.window_word >= COUNTER_WORD):
                 m.d.comb += self.window_data.eq(selected("momentum", [
