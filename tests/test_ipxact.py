@@ -3,6 +3,10 @@
 import xml.etree.ElementTree as ET
 
 import pytest
+from peakrdl_ipxact import IPXACTImporter
+from systemrdl import RDLCompiler
+from systemrdl.messages import MessagePrinter
+from systemrdl.rdltypes import AccessType, OnWriteType
 
 from firmware_models.registers import table
 from hwgen.build import accompanying, describe
@@ -91,3 +95,27 @@ def test_component(core):
     named = [e.text for e in find(root, "fileSets/fileSet/file/name")]
     assert named == ["core.v", "core_registers.h"]
     assert set(named) <= {*files, manifest["verilog"]}
+
+
+class Refuses(MessagePrinter):
+    """No warning of the importer passes unseen."""
+
+    def print_message(self, severity, text, src_ref):
+        raise AssertionError(f"{severity}: {text}")
+
+
+def test_other_reader(core, tmp_path):
+    """PeakRDL's importer finds the registers of the table, and nothing to warn of."""
+    path = tmp_path / "core.xml"
+    path.write_text(accompanying(describe(core), core.network)["core.xml"])
+    compiler = RDLCompiler(message_printer=Refuses())
+    IPXACTImporter(compiler).import_file(str(path))
+    block, = compiler.elaborate().top.children()
+    access = {"read-only": AccessType.r, "read-write": AccessType.rw}
+    assert [(r.inst_name, r.absolute_address, r.get_property("regwidth"), r.get_property("desc"), [
+        (f.inst_name, f.low, f.width, f.get_property("sw"), f.get_property("onwrite"),
+         f.get_property("reset")) for f in r.fields()]) for r in block.registers()] == [
+        (r["name"], r["offset"], 32, r["description"], [
+            (f["name"], f["lsb"], f["width"], access[f["access"]],
+             OnWriteType.woclr if f["one_to_clear"] else None, f["reset"]) for f in r["fields"]])
+        for r in registers(describe(core))]
