@@ -195,8 +195,9 @@ def timing_table() -> str:
 
 
 def terminal() -> str:
-    """What ``make demo EXAMPLE=mnist`` printed last."""
-    return "```\n" + (RESULTS / "mnist.demo.txt").read_text().strip("\n") + "\n```"
+    """What ``make demo EXAMPLE=mnist`` prints last; `make results` has a folder of its own."""
+    text = (RESULTS / "mnist.demo.txt").read_text().strip("\n")
+    return "```\n" + text.replace("build/results/mnist.demo:", "build/mnist:") + "\n```"
 
 
 def filled(text: str, **parts) -> str:
