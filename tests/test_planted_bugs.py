@@ -564,6 +564,9 @@ BUGS = (
     Bug("what the window shows is taken a cycle early", "rtl/host_access.py",
         "tests/test_window_load_verilog.py::test_one_word",
         "settled = window_cycle == 5", "settled = window_cycle == 4"),
+    Bug("any write clears a sticky flag in IP-XACT", "hwgen/ipxact.py",
+        "tests/test_ipxact.py::test_other_reader",
+        '"modifiedWriteValue", "oneToClear"', '"modifiedWriteValue", "clear"'),
 )
 
 
